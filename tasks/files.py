@@ -1,0 +1,103 @@
+"""Files that appear whole or not at all, and the record of which files a step made."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict
+
+CHUNK_BYTES = 1 << 20
+
+
+class FileSet(BaseModel):
+    """What a step left behind: names, hashes and row counts; small enough to be stored as its result.
+
+    `files` maps a path relative to `folder` to the SHA-256 of its content; `rows` maps a table to its row count.
+    """
+
+    model_config = ConfigDict(frozen=True)
+
+    folder: str
+    files: dict[str, str]
+    rows: dict[str, int] = {}
+
+    @property
+    def content_key(self) -> str:
+        """Hash of names and contents, wherever the folder is."""
+        return hash_of(sorted(self.files.items()))
+
+    def path(self, name: str) -> Path:
+        return Path(self.folder) / name
+
+    def holds(self) -> bool:
+        """True when every file still exists with the recorded content."""
+        return all(self.path(name).is_file() and sha256_of(self.path(name)) == sha for name, sha in self.files.items())
+
+    def adopted_into(self, folder: Path) -> "FileSet":
+        """The same files in another run's folder (hard links where the file system allows, else copies)."""
+        if Path(self.folder) == folder:
+            return self
+        for name in self.files:
+            link_or_copy(self.path(name), folder / name)
+        return self.model_copy(update={"folder": str(folder)})
+
+
+def file_set(folder: Path, names: list[str], *, rows: dict[str, int] | None = None) -> FileSet:
+    """The record of `names` (files, or folders taken with all they hold) under `folder`."""
+    found = sorted(path for name in names for path in _files_under(folder / name))
+    hashes = {str(path.relative_to(folder)): sha256_of(path) for path in found}
+    return FileSet(folder=str(folder), files=hashes, rows=rows or {})
+
+
+def _files_under(path: Path) -> list[Path]:
+    return [inner for inner in path.rglob("*") if inner.is_file()] if path.is_dir() else [path]
+
+
+def sha256_of(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as source:
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+    return digest.hexdigest()
+
+
+def hash_of(value: Any) -> str:
+    """SHA-256 of a JSON-serialisable value, key order aside."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it is flushed to disk and renamed to `path`, on failure removed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Any) -> None:
+    with write_atomically(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Make `target` the same content as `source`, replacing what is there in one step."""
+    with write_atomically(target) as temporary:
+        try:
+            os.link(source, temporary)
+        except OSError:  # another file system, or one without links
+            shutil.copyfile(source, temporary)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb+") as written:
+        os.fsync(written.fileno())

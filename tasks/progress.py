@@ -1,0 +1,65 @@
+"""Progress that a person can follow: a bar on a terminal, a line now and then in a log."""
+
+import logging
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+Item = TypeVar("Item")
+SECONDS_BETWEEN_LINES = 15.0
+
+logger = logging.getLogger("valuescape")
+console = Console(stderr=True)
+
+
+class Meter:
+    """Counts `total` units of work under one label; use as a context manager and call `advance`."""
+
+    def __init__(self, label: str, total: int) -> None:
+        self.label, self.total, self.done = label, total, 0
+        self._bar = _bar() if console.is_terminal else None
+        self._last_line = self._started = time.monotonic()
+
+    def __enter__(self) -> "Meter":
+        if self._bar is not None:
+            self._bar.start()
+            self._task = self._bar.add_task(self.label, total=self.total, note="")
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, units: int = 1, *, note: str = "") -> None:
+        self.done += units
+        if self._bar is not None:
+            self._bar.update(self._task, advance=units, note=note)
+        elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
+            self._last_line = time.monotonic()
+            logger.info("%s: %d of %d%s", self.label, self.done, self.total, f", {note}" if note else "")
+
+
+def track(items: Iterable[Item], *, label: str, total: int) -> Iterator[Item]:
+    """Yield the items, counting each under `label`."""
+    with Meter(label, total) as meter:
+        for item in items:
+            yield item
+            meter.advance()
+
+
+def _bar() -> Progress:
+    columns = (TextColumn("{task.description:<28}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    return Progress(*columns, console=console, transient=True)
+
+
+def report_to_terminal() -> None:
+    """Send our own log lines to standard error, without a prefix; for commands, not for libraries."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    logger.handlers = [handler]
+    logger.setLevel(logging.INFO)
+    logger.propagate = False

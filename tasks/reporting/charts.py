@@ -1,0 +1,216 @@
+"""Charts as inline SVG: frame -> Altair chart -> SVG text, without JavaScript, fonts or a network.
+
+    svg = draw(dumbbell(frame, canvas=WIDE), name="levels-wide", description="Accuracy by level ...")
+
+Colours are Okabe and Ito's; no chart tells anything by colour alone. A chart is drawn for a wide page and for a phone, so that its text stays
+readable on both.
+"""
+
+import textwrap
+import xml.etree.ElementTree as ElementTree
+from typing import Any, NamedTuple
+
+import altair as alt
+import pandas as pd
+import vl_convert
+
+from tasks.reporting import formats
+
+ORANGE, SKY, BLUE, GREY = "#E69F00", "#56B4E9", "#0072B2", "#8C8C8C"
+INK, FAINT, PALE = "#1F2933", "#E3E7EB", "#F1F6FA"
+KIND_COLOURS = {"base": ORANGE, "tuned": BLUE, "control": SKY, "baseline": "#B5BBC1"}
+FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
+SVG_NAMESPACE = "http://www.w3.org/2000/svg"
+LONGEST_LINE = 1500  # points of a training curve
+# A label may hold a line break that `_wrapped` put there; survey text has none left.
+LABEL_LINES = "split(datum.label, '\\n')"
+
+
+class Canvas(NamedTuple):
+    """A page's width in px: of the whole chart, of its row labels, and of the margin where numbers stand."""
+
+    width: int
+    labels: int
+    margin: int
+    font: int
+    characters: int  # of a row label's line
+
+
+WIDE = Canvas(width=860, labels=200, margin=56, font=14, characters=28)
+NARROW = Canvas(width=336, labels=116, margin=48, font=13, characters=16)
+
+
+def headline(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
+    """Bars of accuracy. Frame: panel, name, kind (base, tuned, control, baseline), accuracy; the national mode is also a dashed line."""
+    panels = list(dict.fromkeys(frame["panel"]))
+    abreast = len(panels) if canvas is WIDE else 1
+    inner = (canvas.width - canvas.labels - abreast * canvas.margin) // abreast
+    drawn = [
+        _bars(frame[frame["panel"] == panel], canvas=canvas, inner=inner, labelled=place % abreast == 0)
+        for place, panel in enumerate(panels)
+    ]
+    joined = alt.hconcat(*drawn, spacing=0) if abreast > 1 else alt.vconcat(*drawn, spacing=18)
+    return _styled(joined, canvas)
+
+
+def _bars(frame: pd.DataFrame, *, canvas: Canvas, inner: int, labelled: bool) -> alt.LayerChart:
+    rows = frame.assign(
+        row=[_wrapped(name, canvas) for name in frame["name"]],
+        text=[formats.percent(value) for value in frame["accuracy"]],
+        colour=[KIND_COLOURS[kind] for kind in frame["kind"]],
+    )
+    order = list(rows["row"])
+    y = alt.Y("row:N", title=None, scale=alt.Scale(domain=order, paddingInner=0.28), axis=_row_axis(canvas, labelled))
+    base = alt.Chart(rows).encode(y=y)
+    x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=_share_axis([0, 0.25, 0.5, 0.75, 1]))
+    bars = base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=alt.Color("colour:N", scale=None))
+    texts = base.mark_text(align="left", dx=5, color=INK).encode(x=x, text="text:N")
+    national = alt.Chart(rows[rows["name"] == "National mode"]).mark_rule(strokeDash=[4, 3], color=INK, opacity=0.7)
+    layers = alt.layer(bars, national.encode(x=x), texts)
+    title = alt.TitleParams(str(rows["panel"].iloc[0]), anchor="start", frame="bounds" if canvas is NARROW else "group")
+    return layers.properties(width=inner, height=alt.Step(38 if canvas is NARROW else 32), title=title)
+
+
+def dumbbell(frame: pd.DataFrame, *, canvas: Canvas, share: bool = True) -> alt.TopLevelMixin:
+    """Base -> tuned by level, one block per dimension. Frame: dimension, name, base, tuned, national (NaN when absent)."""
+    values = frame[["base", "tuned", "national"]].stack().dropna()
+    step = 0.1
+    low = max(0.0, float(values.min()) // step * step)
+    high = min(1.0, (float(values.max()) // step + 1) * step)
+    domain = [low, max(high, low + step)]
+    blocks = [_dumbbells(group, canvas=canvas, domain=domain, share=share) for _, group in frame.groupby("dimension", sort=False)]
+    return _styled(alt.vconcat(*blocks, spacing=10), canvas)
+
+
+def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float], share: bool) -> alt.LayerChart:
+    rows = frame.assign(row=_distinct([_wrapped(name, canvas) for name in frame["name"]]))
+    y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(rows["row"])), axis=_row_axis(canvas, True))
+    axis = _share_axis(None) if share else alt.Axis(format=".2f", tickCount=5)
+    scale = alt.Scale(domain=domain, nice=False)
+
+    def along(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", title=None, scale=scale, axis=axis)
+
+    base = alt.Chart(rows).encode(y=y)
+    layers = (
+        base.mark_rule(color=GREY, strokeWidth=2).encode(x=along("base"), x2="tuned:Q"),
+        base.mark_tick(color=INK, thickness=2, height=16).encode(x=along("national")),
+        base.mark_point(filled=True, size=90, shape="diamond", color=ORANGE, opacity=1).encode(x=along("base")),
+        base.mark_point(filled=True, size=90, color=BLUE, opacity=1).encode(x=along("tuned")),
+    )
+    inner = canvas.width - canvas.labels - canvas.margin // 2
+    title = alt.TitleParams(formats.dimension(rows["dimension"].iloc[0]), anchor="start", frame="bounds")
+    return alt.layer(*layers).properties(width=inner, height=alt.Step(26), title=title)
+
+
+def heat_map(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
+    """Mean MDS by topic and dimension, every cell with its number. Frame: topic, dimension, mds; both in the order to be drawn."""
+    columns = [_column_name(name) for name in frame.drop_duplicates("dimension").sort_values("crossed", kind="stable")["dimension"]]
+    top = max(float(frame["mds"].max()), 0.01)
+    rows = frame.assign(
+        row=[_wrapped(name, canvas) for name in frame["topic"]],
+        column=[_column_name(name) for name in frame["dimension"]],
+        text=[f"{value:.2f}" for value in frame["mds"]],
+        ink=["#FFFFFF" if value > 0.6 * top else INK for value in frame["mds"]],
+    )
+    scale = alt.Scale(domain=list(dict.fromkeys(columns)), paddingInner=0.03)
+    axis = alt.Axis(orient="top", labelAngle=-40, labelAlign="left", labelLimit=150, domain=False, ticks=False, labelPadding=6)
+    base = alt.Chart(rows).encode(
+        x=alt.X("column:N", title=None, scale=scale, axis=axis),
+        y=alt.Y("row:N", title=None, scale=alt.Scale(domain=list(dict.fromkeys(rows["row"])), paddingInner=0.06), axis=_row_axis(canvas, True)),
+    )
+    cells = base.mark_rect(cornerRadius=2).encode(color=alt.Color("mds:Q", legend=None, scale=alt.Scale(domain=[0, top], range=[PALE, BLUE])))
+    texts = base.mark_text().encode(text="text:N", color=alt.Color("ink:N", scale=None))
+    layers = alt.layer(cells, texts).resolve_scale(color="independent")
+    return _styled(layers.properties(width=canvas.width - canvas.labels - 2 * canvas.margin, height=alt.Step(36)), canvas)
+
+
+def training_curve(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
+    """Loss and validation loss by optimizer step. Frame: step, loss, validation_loss (NaN between evaluations)."""
+    losses = frame[["step", "loss"]].dropna()
+    losses = losses.iloc[:: max(1, len(losses) // LONGEST_LINE)]
+    checks = frame[["step", "validation_loss"]].dropna()
+    x = alt.X("step:Q", title="optimizer step", axis=alt.Axis(tickMinStep=1, tickCount=5, grid=False))
+
+    def loss(column: str) -> alt.Y:
+        return alt.Y(f"{column}:Q", title="loss", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
+
+    layers = (
+        alt.Chart(losses).mark_line(color=SKY, strokeWidth=1.6).encode(x=x, y=loss("loss")),
+        alt.Chart(checks).mark_line(color=BLUE, strokeWidth=2.4).encode(x=x, y=loss("validation_loss")),
+        alt.Chart(checks).mark_point(color=BLUE, filled=True, size=60, opacity=1).encode(x=x, y=loss("validation_loss")),
+    )
+    sized = alt.layer(*layers).properties(width=canvas.width - 2 * canvas.margin, height=260 if canvas is WIDE else 200)
+    return _styled(sized, canvas)
+
+
+def draw(chart: alt.TopLevelMixin, *, name: str, description: str) -> str:
+    """The chart as an SVG that scales with its box. `name` keeps its ids apart from those of the page's other charts."""
+    text = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
+    root = ElementTree.fromstring(text)
+    for element in root.iter():
+        _rename_ids(element, name)
+    width = float(root.attrib.pop("width"))
+    root.attrib.pop("height")
+    root.attrib.update({"class": "chart", "role": "img", "aria-label": description, "style": f"max-width:{width:.0f}px"})
+    ElementTree.register_namespace("", SVG_NAMESPACE)
+    return ElementTree.tostring(root, encoding="unicode")
+
+
+def _rename_ids(element: ElementTree.Element, name: str) -> None:
+    for key, value in element.attrib.items():
+        if key == "id":
+            element.set(key, f"{name}-{value}")
+        elif value.startswith("url(#"):
+            element.set(key, value.replace("url(#", f"url(#{name}-"))
+
+
+def _styled(chart: Any, canvas: Canvas) -> alt.TopLevelMixin:
+    styled: alt.TopLevelMixin = (
+        chart.properties(background="#FFFFFF", padding={"left": 2, "right": 2, "top": 4, "bottom": 4})
+        .configure(font=FONT, aria=False)
+        .configure_view(stroke=None)
+        .configure_axis(
+            labelFontSize=canvas.font, titleFontSize=canvas.font, titleFontWeight="normal", labelColor=INK, titleColor=INK,
+            gridColor=FAINT, domainColor=FAINT, tickColor=FAINT, labelLimit=canvas.labels,
+        )
+        .configure_title(fontSize=canvas.font + 1, fontWeight=600, color=INK, offset=6)
+        .configure_text(fontSize=canvas.font)
+    )  # fmt: skip
+    return styled
+
+
+def _row_axis(canvas: Canvas, labelled: bool) -> alt.Axis | None:
+    """Row labels in a column of a fixed width, so that charts above one another line up."""
+    if not labelled:
+        return None
+    return alt.Axis(
+        labelExpr=LABEL_LINES, labelLimit=canvas.labels - 12, labelPadding=8, minExtent=canvas.labels, maxExtent=canvas.labels,
+        ticks=False, domain=False, grid=False,
+    )  # fmt: skip
+
+
+def _share_axis(values: list[float] | None) -> alt.Axis:
+    return alt.Axis(format="%", values=values, tickCount=5) if values else alt.Axis(format="%", tickCount=5)
+
+
+def _wrapped(text: Any, canvas: Canvas) -> str:
+    """A label on at most two lines."""
+    lines = textwrap.wrap(formats.label(text), canvas.characters, break_long_words=True)
+    if len(lines) > 2:
+        lines = [lines[0], f"{lines[1][: canvas.characters - 1]}…"]
+    return "\n".join(lines)
+
+
+def _distinct(labels: list[str]) -> list[str]:
+    """Labels that were shortened to the same text get a number, or their rows would fall together."""
+    seen: dict[str, int] = {}
+    result = []
+    for label in labels:
+        seen[label] = seen.get(label, 0) + 1
+        result.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
+    return result
+
+
+def _column_name(dimension: str) -> str:
+    return "all subgroups" if dimension == "all" else formats.dimension(dimension)

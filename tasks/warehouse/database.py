@@ -1,0 +1,93 @@
+"""DuckDB, locked down: one .sql file makes one relation; tables leave as Parquet.
+
+    connection = connect(run_folder / "study.duckdb", attach={"survey": survey_path}, folder=run_folder)
+    build(connection, "marts/subgroups", minimum_respondents=30)
+"""
+
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from tasks.errors import InputError
+from tasks.files import FileSet, file_set, write_atomically
+
+SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
+
+
+def connect(
+    path: Path | None = None, *, read_only: bool = False, attach: dict[str, Path] | None = None, folder: Path | None = None
+) -> duckdb.DuckDBPyConnection:
+    """A connection that can touch `folder` (default: the database's own) and nothing else; `attach` is read-only."""
+    connection = _open(path, read_only)
+    for name, attached in (attach or {}).items():
+        connection.execute(f"attach {literal(attached)} as {identifier(name)} (read_only)")
+    allowed = folder or (path.parent if path else None)
+    if allowed:
+        connection.execute(f"set allowed_directories = [{literal(f'{allowed.resolve()}/')}]")
+    connection.execute("set enable_external_access = false")
+    return connection
+
+
+def _open(path: Path | None, read_only: bool) -> duckdb.DuckDBPyConnection:
+    try:
+        return duckdb.connect(str(path) if path else ":memory:", read_only=read_only)
+    except duckdb.IOException as error:
+        raise InputError(
+            f"cannot open the database {path}: {str(error).splitlines()[0]}. Expected a DuckDB file that no other run is "
+            "writing, in a folder that can be written. End the other run, or choose another --workspace."
+        ) from error
+
+
+def identifier(name: str) -> str:
+    """A quoted SQL identifier: the only way a name enters a statement."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def literal(value: object) -> str:
+    """A quoted SQL string, for the statements that take no bound parameters (attach, copy, set)."""
+    return "'" + str(value).replace("'", "''") + "'"
+
+
+def build(connection: duckdb.DuckDBPyConnection, name: str, *, temporary: bool = False, **parameters: Any) -> int:
+    """Make the relation that sql/<name>.sql describes, named like the file; returns its row count."""
+    table = identifier(Path(name).name)
+    kind = "temporary table" if temporary else "table"
+    connection.execute(f"create or replace {kind} {table} as\n{read_sql(name)}", parameters)
+    return count(connection, Path(name).name)
+
+
+def read_sql(name: str) -> str:
+    return (SQL_FOLDER / f"{name}.sql").read_text(encoding="utf-8").rstrip().rstrip(";")
+
+
+def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
+    row = connection.execute(f"select count(*) from {identifier(table)}").fetchone()
+    return int(row[0]) if row else 0
+
+
+def violations(connection: duckdb.DuckDBPyConnection, check: str, **parameters: Any) -> pd.DataFrame:
+    """The rows that break sql/checks/<check>.sql; none is good."""
+    return connection.execute(read_sql(f"checks/{check}"), parameters).df()
+
+
+def frame(connection: duckdb.DuckDBPyConnection, table: str) -> pd.DataFrame:
+    return connection.execute(f"select * from {identifier(table)}").df()
+
+
+def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) -> int:
+    """Make `table` of a pandas frame; returns its row count."""
+    connection.register("incoming_rows", rows)
+    connection.execute(f"create or replace table {identifier(table)} as select * from incoming_rows")
+    connection.unregister("incoming_rows")
+    return count(connection, table)
+
+
+def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path) -> FileSet:
+    """Write each table to <folder>/tables/<table>.parquet; returns the record of the files."""
+    names = [f"tables/{table}.parquet" for table in tables]
+    for table, name in zip(tables, names, strict=True):
+        with write_atomically(folder / name) as temporary:
+            connection.execute(f"copy {identifier(table)} to {literal(temporary)} (format parquet)")
+    return file_set(folder, names, rows={table: count(connection, table) for table in tables})
