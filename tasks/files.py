@@ -101,3 +101,9 @@ def link_or_copy(source: Path, target: Path) -> None:
 def _flush(path: Path) -> None:
     with path.open("rb+") as written:
         os.fsync(written.fileno())
+
+
+def flush_folder(folder: Path) -> None:
+    """Flush every file of a folder to disk, before the folder is renamed."""
+    for path in _files_under(folder):
+        _flush(path)

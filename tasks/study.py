@@ -59,7 +59,7 @@ class ItemsSection(Section):
 class SubgroupsSection(Section):
     """`minimum_respondents`: valid answers that a cell (question x subgroup) needs."""
 
-    order: Literal[1, 2] = 2
+    order: Literal[2] = 2
     minimum_respondents: Positive = 30
 
 
@@ -124,8 +124,8 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _intersections_need_two_dimensions(self) -> "Study":
-        if self.subgroups.order == 2 and len(self.dimensions) < 2:
-            raise ValueError("subgroups.order is 2, which needs at least two dimensions; add one, or set subgroups.order to 1")
+        if len(self.dimensions) < 2:
+            raise ValueError(f"dimensions holds {len(self.dimensions)}, and intersections need at least two; add one")
         return self
 
 

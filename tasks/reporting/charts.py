@@ -21,6 +21,7 @@ INK, FAINT, PALE = "#1F2933", "#E3E7EB", "#F1F6FA"
 KIND_COLOURS = {"base": ORANGE, "tuned": BLUE, "control": SKY, "baseline": "#B5BBC1"}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
+CELL_WIDTH = 40  # px that a number of the heat map needs
 LONGEST_LINE = 1500  # points of a training curve
 # A label may hold a line break that `_wrapped` put there; survey text has none left.
 LABEL_LINES = "split(datum.label, '\\n')"
@@ -45,11 +46,8 @@ def headline(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
     panels = list(dict.fromkeys(frame["panel"]))
     abreast = len(panels) if canvas is WIDE else 1
     inner = (canvas.width - canvas.labels - abreast * canvas.margin) // abreast
-    drawn = [
-        _bars(frame[frame["panel"] == panel], canvas=canvas, inner=inner, labelled=place % abreast == 0)
-        for place, panel in enumerate(panels)
-    ]
-    joined = alt.hconcat(*drawn, spacing=0) if abreast > 1 else alt.vconcat(*drawn, spacing=18)
+    drawn = [_bars(frame[frame["panel"] == panel], canvas=canvas, inner=inner, labelled=place % abreast == 0) for place, panel in enumerate(panels)]
+    joined = alt.hconcat(*drawn, spacing=canvas.margin) if abreast > 1 else alt.vconcat(*drawn, spacing=18)
     return _styled(joined, canvas)
 
 
@@ -62,7 +60,8 @@ def _bars(frame: pd.DataFrame, *, canvas: Canvas, inner: int, labelled: bool) ->
     order = list(rows["row"])
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=order, paddingInner=0.28), axis=_row_axis(canvas, labelled))
     base = alt.Chart(rows).encode(y=y)
-    x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=_share_axis([0, 0.25, 0.5, 0.75, 1]))
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=alt.Color("colour:N", scale=None))
     texts = base.mark_text(align="left", dx=5, color=INK).encode(x=x, text="text:N")
     national = alt.Chart(rows[rows["name"] == "National mode"]).mark_rule(strokeDash=[4, 3], color=INK, opacity=0.7)
@@ -85,7 +84,7 @@ def dumbbell(frame: pd.DataFrame, *, canvas: Canvas, share: bool = True) -> alt.
 def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float], share: bool) -> alt.LayerChart:
     rows = frame.assign(row=_distinct([_wrapped(name, canvas) for name in frame["name"]]))
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(rows["row"])), axis=_row_axis(canvas, True))
-    axis = _share_axis(None) if share else alt.Axis(format=".2f", tickCount=5)
+    axis = alt.Axis(format="%" if share else ".2f", tickCount=5 if canvas is WIDE else 3)
     scale = alt.Scale(domain=domain, nice=False)
 
     def along(column: str) -> alt.X:
@@ -104,12 +103,18 @@ def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float], shar
 
 
 def heat_map(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
-    """Mean MDS by topic and dimension, every cell with its number. Frame: topic, dimension, mds; both in the order to be drawn."""
-    columns = [_column_name(name) for name in frame.drop_duplicates("dimension").sort_values("crossed", kind="stable")["dimension"]]
+    """Mean MDS by topic and dimension, every cell with its number; crossed dimensions where there is room for them.
+
+    Frame: topic, dimension, crossed (traits of its subgroups), mds; topics in the order to be drawn.
+    """
+    inner = canvas.width - canvas.labels - (2 if canvas is WIDE else 1) * canvas.margin
+    if frame["dimension"].nunique() * CELL_WIDTH > inner:
+        frame = frame[frame["crossed"] <= 1]
+    columns = [formats.dimension(name) for name in frame.drop_duplicates("dimension").sort_values("crossed", kind="stable")["dimension"]]
     top = max(float(frame["mds"].max()), 0.01)
     rows = frame.assign(
         row=[_wrapped(name, canvas) for name in frame["topic"]],
-        column=[_column_name(name) for name in frame["dimension"]],
+        column=[formats.dimension(name) for name in frame["dimension"]],
         text=[f"{value:.2f}" for value in frame["mds"]],
         ink=["#FFFFFF" if value > 0.6 * top else INK for value in frame["mds"]],
     )
@@ -122,7 +127,7 @@ def heat_map(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
     cells = base.mark_rect(cornerRadius=2).encode(color=alt.Color("mds:Q", legend=None, scale=alt.Scale(domain=[0, top], range=[PALE, BLUE])))
     texts = base.mark_text().encode(text="text:N", color=alt.Color("ink:N", scale=None))
     layers = alt.layer(cells, texts).resolve_scale(color="independent")
-    return _styled(layers.properties(width=canvas.width - canvas.labels - 2 * canvas.margin, height=alt.Step(36)), canvas)
+    return _styled(layers.properties(width=inner, height=alt.Step(36)), canvas, slanted=True)
 
 
 def training_curve(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
@@ -165,9 +170,11 @@ def _rename_ids(element: ElementTree.Element, name: str) -> None:
             element.set(key, value.replace("url(#", f"url(#{name}-"))
 
 
-def _styled(chart: Any, canvas: Canvas) -> alt.TopLevelMixin:
+def _styled(chart: Any, canvas: Canvas, *, slanted: bool = False) -> alt.TopLevelMixin:
+    """`slanted` column labels get room above and to their right: a browser's font may be wider than the one that they were measured in."""
+    room = 24 if slanted else 2
     styled: alt.TopLevelMixin = (
-        chart.properties(background="#FFFFFF", padding={"left": 2, "right": 2, "top": 4, "bottom": 4})
+        chart.properties(background="#FFFFFF", padding={"left": 2, "right": room, "top": room, "bottom": 4})
         .configure(font=FONT, aria=False)
         .configure_view(stroke=None)
         .configure_axis(
@@ -190,10 +197,6 @@ def _row_axis(canvas: Canvas, labelled: bool) -> alt.Axis | None:
     )  # fmt: skip
 
 
-def _share_axis(values: list[float] | None) -> alt.Axis:
-    return alt.Axis(format="%", values=values, tickCount=5) if values else alt.Axis(format="%", tickCount=5)
-
-
 def _wrapped(text: Any, canvas: Canvas) -> str:
     """A label on at most two lines."""
     lines = textwrap.wrap(formats.label(text), canvas.characters, break_long_words=True)
@@ -210,7 +213,3 @@ def _distinct(labels: list[str]) -> list[str]:
         seen[label] = seen.get(label, 0) + 1
         result.append(label if seen[label] == 1 else f"{label} ({seen[label]})")
     return result
-
-
-def _column_name(dimension: str) -> str:
-    return "all subgroups" if dimension == "all" else formats.dimension(dimension)

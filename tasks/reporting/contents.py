@@ -1,7 +1,7 @@
 """What a run folder holds, read once and checked: strict about what a report cannot do without, tolerant of the rest.
 
-    contents = read_contents(run_folder)
-    contents.tables["metrics"]          a frame; absent when the run has no such table
+contents = read_contents(run_folder)
+contents.tables["metrics"]          a frame; absent when the run has no such table
 """
 
 import json
@@ -20,7 +20,7 @@ from tasks.errors import StepError
 TABLES: dict[str, tuple[str, ...]] = {
     "metrics": ("model", "split", "variant", "dimension", "group", "metric", "value"),
     "disparities": ("model", "split", "dimension", "metric", "gap", "worst_level", "best_level"),
-    "subgroups": ("subgroup_id", "subgroup_order", "dimensions", "levels"),
+    "subgroups": ("subgroup_id", "subgroup_order", "dimensions", "levels", "respondents"),
     "landscape": ("item", "topic", "dimension", "subgroups", "mds"),
     "pairs": ("item", "subgroup_id", "subgroup_order", "code", "respondents"),
     "predictions": ("model", "variant", "split", "outside"),
@@ -43,9 +43,12 @@ class Statistic(NamedTuple):
 
 
 class Gate(NamedTuple):
+    """A gate's counts of expectations; `docs` names the pages of its Data Docs under quality/<stage>/, one per table or check."""
+
     stage: str
     passed: int
     failed: int
+    docs: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,18 +79,18 @@ class Contents:
 
     def statistic(self, *keys: str) -> Statistic | None:
         """A number of summary.json by its path, such as ("tuned", "accuracy", "ood_test")."""
-        return as_statistic(setting(self.summary, *keys, default=None))
+        return statistic_at(self.summary, *keys)
 
 
 def read_contents(folder: Path) -> Contents:
     """Read a run folder. Raises StepError that names the file when an essential part is absent, or a present one unreadable."""
     manifest = _read_object(folder / "manifest.json", MANIFEST_KEYS)
     summary = _read_object(folder / "summary.json", SUMMARY_KEYS)
-    _check_numbers(folder, summary)
+    check_numbers(folder, summary)
     _check_synthetic(folder, manifest, summary)
     found = {name: _read_table(folder / "tables" / f"{name}.parquet", columns) for name, columns in TABLES.items()}
     tables = {name: frame for name, frame in found.items() if frame is not None}
-    return Contents(folder, manifest, summary, tables, _read_gates(folder / "quality" / "gates.json"))
+    return Contents(folder, manifest, summary, tables, _read_gates(folder))
 
 
 def setting(values: Any, *keys: str, default: Any) -> Any:
@@ -97,6 +100,10 @@ def setting(values: Any, *keys: str, default: Any) -> Any:
             return default
         values = values[key]
     return default if values is None else values
+
+
+def statistic_at(summary: Mapping[str, Any], *keys: str) -> Statistic | None:
+    return as_statistic(setting(summary, *keys, default=None))
 
 
 def as_statistic(value: Any) -> Statistic | None:
@@ -134,7 +141,7 @@ def _read_json(path: Path) -> Any:
         raise StepError(f"{path} is not readable JSON: {error}. {REMEDY}") from error
 
 
-def _check_numbers(folder: Path, summary: dict[str, Any]) -> None:
+def check_numbers(folder: Path, summary: dict[str, Any]) -> None:
     """An accuracy never stands alone: the base model and the national mode must share a split."""
     for split in SPLITS:
         base = setting(summary, "base", "accuracy", split, default=None)
@@ -171,19 +178,12 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
         raise StepError(f"{path} is not readable Parquet: {error}. {REMEDY}") from error
 
 
-def _read_gates(path: Path) -> tuple[Gate, ...]:
-    """Either [{stage, passed, failed}, ...] or {stage: {passed, failed}}; counts, or lists of what passed and failed."""
-    values = _read_json(path)
-    if values is None:
-        return ()
-    if isinstance(values, dict):
-        values = [{"stage": stage, **counts} for stage, counts in values.items() if isinstance(counts, dict)]
-    return tuple(
-        Gate(str(entry.get("stage", "?")), _counted(entry.get("passed")), _counted(entry.get("failed")))
-        for entry in values
-        if isinstance(entry, dict)
-    )
+def _read_gates(folder: Path) -> tuple[Gate, ...]:
+    """quality/gates.json: [{stage, passed, failed}, ...] in the order of the flow."""
+    return tuple(_gate(folder, entry) for entry in _read_json(folder / "quality" / "gates.json") or [])
 
 
-def _counted(value: Any) -> int:
-    return len(value) if isinstance(value, (list, dict)) else int(value or 0)
+def _gate(folder: Path, entry: dict[str, Any]) -> Gate:
+    stage = str(entry.get("stage", "?"))
+    docs = sorted(page.stem for page in (folder / "quality" / stage).glob("*.html"))
+    return Gate(stage, int(entry.get("passed") or 0), int(entry.get("failed") or 0), tuple(docs))

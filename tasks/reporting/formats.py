@@ -61,9 +61,14 @@ def label(text: Any, limit: int = LABEL_CHARACTERS) -> str:
     return line if len(line) <= limit else f"{line[: limit - 1].rstrip()}…"
 
 
+def block(text: str) -> str:
+    """Text of several lines, each without control and reordering characters."""
+    return "\n".join("".join(filter(_is_printable, line)) for line in text.splitlines())
+
+
 def dimension(name: Any) -> str:
-    """A dimension's key in words: age_group x religion becomes age group × religion."""
-    return label(str(name).replace(" x ", " × ").replace("_", " "))
+    """A dimension's key in words: age_group x religion becomes age group × religion, all becomes all subgroups."""
+    return "all subgroups" if name == "all" else label(str(name).replace(" x ", " × ").replace("_", " "))
 
 
 def number_or_none(value: Any) -> float | None:

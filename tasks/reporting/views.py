@@ -1,12 +1,17 @@
-"""The rows of the report's tables, taken from summary.json and the metrics table. No formatting here, and no drawing."""
+"""The rows of the report's tables, taken from summary.json and the run's tables. No formatting of numbers here, and no drawing.
 
+scores = read_scores(comparable(contents.tables["metrics"], reader=contents.reader))
+rows = headline_rows(contents, scores)
+"""
+
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
 from tasks.reporting import formats
-from tasks.reporting.contents import SPLITS, Contents, Statistic, as_statistic, setting
+from tasks.reporting.contents import SPLITS, Contents, Statistic, as_statistic, setting, statistic_at
 
 SMALLEST_DENOMINATOR = 0.02
 NO_LEVELS = ("all", "topic", "subgroup")
@@ -109,11 +114,20 @@ class Scores:
         return self.values.get((model, variant, place, metric))
 
 
-def read_scores(contents: Contents) -> Scores:
-    """Index the metrics of the study's answer reader (and of the baselines, which have none), all pairs weighing alike."""
+def comparable(frame: pd.DataFrame | None, *, reader: str) -> pd.DataFrame:
+    """The rows of metrics or disparities by the study's answer reader (and of the baselines, which have none), all pairs weighing alike."""
+    if frame is None:
+        return pd.DataFrame()
+    if "reader" in frame:
+        frame = frame[frame["reader"].isin([reader, "table"])]
+    return frame[frame["weighting"] == "pairs"] if "weighting" in frame else frame
+
+
+def read_scores(metrics: pd.DataFrame) -> Scores:
+    """Index comparable rows of the metrics table."""
     values: dict[tuple[str, str, Place, str], Statistic] = {}
     counts: dict[Place, int] = {}
-    for row in _comparable(contents, "metrics").to_dict("records"):
+    for row in metrics.to_dict("records"):
         statistic = as_statistic({name: _plain_number(row.get(name)) for name in ("value", "low", "high")})
         if statistic is None:
             continue
@@ -122,13 +136,6 @@ def read_scores(contents: Contents) -> Scores:
         if row["metric"] == "accuracy" and not pd.isna(row.get("pairs")):
             counts[place] = int(row["pairs"])
     return Scores(values, counts)
-
-
-def _comparable(contents: Contents, table: str) -> pd.DataFrame:
-    frame = contents.tables.get(table, pd.DataFrame())
-    if "reader" in frame:
-        frame = frame[frame["reader"].isin([contents.reader, "table"])]
-    return frame[frame["weighting"] == "pairs"] if "weighting" in frame else frame
 
 
 def _plain_number(value: Any) -> float | None:
@@ -146,9 +153,9 @@ def difference(after: Statistic | None, before: Statistic | None) -> float | Non
     return None if after is None or before is None else after.value - before.value
 
 
-def contenders(contents: Contents) -> tuple[Contender, ...]:
-    """Who stands in the headline, in this order: models, controls, baselines."""
-    model, word = ("tuned", "Tuned") if contents.trained else ("base", "Base")
+def contenders(summary: Mapping[str, Any]) -> tuple[Contender, ...]:
+    """Who stands in the headline of a summary.json, in this order: models, controls, baselines."""
+    model, word = ("tuned", "Tuned") if summary.get("tuned") else ("base", "Base")
     listed = (
         Contender("Tuned model", "model", ("tuned",), "tuned"),
         Contender("Base model", "model", ("base",), "base"),
@@ -160,13 +167,13 @@ def contenders(contents: Contents) -> tuple[Contender, ...]:
         Contender("Additive", "baseline", ("baselines", "additive"), "additive"),
         Contender("Chance", "baseline", ("baselines", "chance"), "chance"),
     )
-    return tuple(one for one in listed if any(contents.statistic(*one.path, "accuracy", split) for split in SPLITS))
+    return tuple(one for one in listed if any(statistic_at(summary, *one.path, "accuracy", split) for split in SPLITS))
 
 
 def headline_rows(contents: Contents, scores: Scores) -> list[HeadlineRow]:
     return [
         HeadlineRow(one.name, one.kind, {split: _result(contents, scores, one, split=split) for split in SPLITS})
-        for one in contenders(contents)
+        for one in contenders(contents.summary)
     ]
 
 
@@ -182,9 +189,9 @@ def _result(contents: Contents, scores: Scores, contender: Contender, *, split: 
     return Result(accuracy, number("nmae"), number("emd"), skill(accuracy, national))
 
 
-def main_split(contents: Contents) -> str:
+def main_split(summary: Mapping[str, Any]) -> str:
     """Unseen subgroups where the study has them, else the held-out cells of trained ones."""
-    return next(split for split in SPLITS if contents.statistic("base", "accuracy", split))
+    return next((split for split in SPLITS if statistic_at(summary, "base", "accuracy", split)), SPLITS[0])
 
 
 def level_rows(contents: Contents, scores: Scores) -> list[GroupRow]:
@@ -192,7 +199,7 @@ def level_rows(contents: Contents, scores: Scores) -> list[GroupRow]:
     measured = {place.dimension for place in scores.counts}
     declared = [name for name in setting(contents.manifest, "study", "dimensions", default={}) if name in measured]
     names = declared or sorted(measured.difference(NO_LEVELS))
-    return [row for name in names for row in group_rows(scores, dimension=name, split=main_split(contents))]
+    return [row for name in names for row in group_rows(scores, dimension=name, split=main_split(contents.summary))]
 
 
 def group_rows(scores: Scores, *, dimension: str, split: str) -> list[GroupRow]:
@@ -214,11 +221,10 @@ def _group_row(scores: Scores, place: Place) -> GroupRow:
 
 
 def subgroup_rows(contents: Contents, scores: Scores, *, split: str) -> list[GroupRow]:
-    """Subgroups from the largest gain to the largest loss (base only: from best to worst), small ones left out."""
-    names, hidden = _subgroup_names(contents)
-    rows = [row for row in group_rows(scores, dimension="subgroup", split=split) if row.name not in hidden]
-    named = [row._replace(name=names.get(row.name, subgroup_name(row.name))) for row in rows]
-    return sorted(named, key=lambda row: (-_rank(row), row.name))
+    """Subgroups from the largest gain to the largest loss (base only: from best to worst); none whose respondents are few or uncounted."""
+    names = _subgroup_names(contents)
+    rows = [row._replace(name=names[row.name]) for row in group_rows(scores, dimension="subgroup", split=split) if row.name in names]
+    return sorted(rows, key=lambda row: (-_rank(row), row.name))
 
 
 def _rank(row: GroupRow) -> float:
@@ -227,36 +233,25 @@ def _rank(row: GroupRow) -> float:
     return row.change or 0.0
 
 
-def _subgroup_names(contents: Contents) -> tuple[dict[str, str], set[str]]:
-    """Names of the subgroups in words, and the ids of those with too few respondents to be shown."""
-    names: dict[str, str] = {}
-    hidden: set[str] = set()
-    for row in contents.tables.get("subgroups", pd.DataFrame()).to_dict("records"):
-        traits = [
-            f"{formats.dimension(dimension)}: {formats.label(level)}"
-            for dimension, level in zip(row["dimensions"], row["levels"], strict=True)
-        ]
-        names[str(row["subgroup_id"])] = " · ".join(traits) or "everybody"
-        if _too_small(row.get("respondents"), contents.minimum_respondents):
-            hidden.add(str(row["subgroup_id"]))
-    return names, hidden
+def _subgroup_names(contents: Contents) -> dict[str, str]:
+    """The subgroups that may be shown, in words."""
+    subgroups = contents.tables.get("subgroups")
+    if subgroups is None:
+        return {}
+    large = subgroups[subgroups["respondents"] >= contents.minimum_respondents]
+    return {str(row["subgroup_id"]): _subgroup_name(row) for row in large.to_dict("records")}
 
 
-def _too_small(respondents: Any, minimum: int) -> bool:
-    return respondents is not None and not pd.isna(respondents) and respondents < minimum
+def _subgroup_name(row: Mapping[Any, Any]) -> str:
+    traits = zip(row["dimensions"], row["levels"], strict=True)
+    return " · ".join(f"{formats.dimension(dimension)}: {formats.label(level)}" for dimension, level in traits) or "everybody"
 
 
-def subgroup_name(subgroup_id: str) -> str:
-    """`sex=Female|religion=Muslim` in words, for a run without its subgroups table."""
-    traits = (trait.partition("=") for trait in subgroup_id.split("|"))
-    return " · ".join(f"{formats.dimension(dimension)}: {formats.label(level)}" for dimension, _, level in traits)
-
-
-def gap_rows(contents: Contents) -> list[GapRow]:
-    frame = _comparable(contents, "disparities")
-    if frame.empty:
+def gap_rows(disparities: pd.DataFrame, *, split: str) -> list[GapRow]:
+    """One row per metric and dimension, from comparable rows of the disparities table."""
+    if disparities.empty:
         return []
-    frame = frame[(frame["split"] == main_split(contents)) & frame["metric"].isin(["accuracy", "nmae"])]
+    frame = disparities[(disparities["split"] == split) & disparities["metric"].isin(["accuracy", "nmae"])]
     if "variant" in frame:
         frame = frame[frame["variant"] == "plain"]
     frame = frame[~frame["dimension"].isin(NO_LEVELS)]

@@ -17,15 +17,22 @@ SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
 
 
 def connect(
-    path: Path | None = None, *, read_only: bool = False, attach: dict[str, Path] | None = None, folder: Path | None = None
+    path: Path | None = None,
+    *,
+    read_only: bool = False,
+    attach: dict[str, Path] | None = None,
+    folder: Path | None = None,
+    readable: list[Path] | None = None,
 ) -> duckdb.DuckDBPyConnection:
-    """A connection that can touch `folder` (default: the database's own) and nothing else; `attach` is read-only."""
+    """A connection that can touch `folder` (default: the database's own) and the `readable` files, nothing else; `attach` is read-only."""
     connection = _open(path, read_only)
     for name, attached in (attach or {}).items():
         connection.execute(f"attach {literal(attached)} as {identifier(name)} (read_only)")
     allowed = folder or (path.parent if path else None)
     if allowed:
         connection.execute(f"set allowed_directories = [{literal(f'{allowed.resolve()}/')}]")
+    if readable:
+        connection.execute(f"set allowed_paths = [{', '.join(literal(file.resolve()) for file in readable)}]")
     connection.execute("set enable_external_access = false")
     return connection
 
@@ -82,6 +89,11 @@ def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) 
     connection.execute(f"create or replace table {identifier(table)} as select * from incoming_rows")
     connection.unregister("incoming_rows")
     return count(connection, table)
+
+
+def view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
+    """Name a Parquet file like a table."""
+    connection.execute(f"create view {identifier(name)} as select * from read_parquet({literal(parquet)})")
 
 
 def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path) -> FileSet:

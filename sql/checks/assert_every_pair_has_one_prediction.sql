@@ -1,0 +1,51 @@
+-- a test pair that a model (with its reader and variant) answered never or twice, or a prediction of no test pair
+with asked as (
+    select
+        item,
+        subgroup_id,
+        split,
+    from pairs
+    where split in ('id_test', 'ood_test')
+),
+
+askers as (
+    select distinct
+        model,
+        reader,
+        variant,
+    from predictions
+),
+
+expected as (
+    select *
+    from askers
+    cross join asked
+),
+
+answered as (
+    select
+        model,
+        reader,
+        variant,
+        item,
+        subgroup_id,
+        split,
+        count(*) as predictions,
+    from predictions
+    group by all
+)
+
+select
+    model,
+    reader,
+    variant,
+    item,
+    subgroup_id,
+    split,
+    expected.item is not null as is_expected,
+    coalesce(answered.predictions, 0) as predictions,
+from expected
+full join answered using (model, reader, variant, item, subgroup_id, split)
+where
+    expected.item is null
+    or answered.predictions is distinct from 1

@@ -1,0 +1,14 @@
+-- a held-out subgroup with a pair outside ood_test: it would not be unseen
+with held_out as (
+    select distinct subgroup_id
+    from pairs
+    where split = 'ood_test'
+)
+
+select
+    pairs.item,
+    pairs.subgroup_id,
+    pairs.split,
+from pairs
+semi join held_out using (subgroup_id)
+where pairs.split != 'ood_test'

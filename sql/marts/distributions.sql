@@ -1,0 +1,57 @@
+-- one row per question, subgroup and fielded option: the weighted share of valid answers, in cells with enough of them
+with valid as (
+    select
+        respondent_id,
+        item,
+        code,
+    from stg_answers
+    semi join items using (item)
+    where code is not null
+),
+
+members as (
+    select
+        memberships.respondent_id,
+        memberships.subgroup_id,
+        memberships.weight,
+    from memberships
+    semi join subgroups using (subgroup_id)
+),
+
+counts as (
+    select
+        valid.item,
+        members.subgroup_id,
+        valid.code,
+        count(*) as respondents,
+        sum(members.weight) as weight,
+        sum(members.weight ^ 2) as squared_weight,
+    from valid
+    join members using (respondent_id)
+    group by all
+),
+
+cells as (
+    select
+        item,
+        subgroup_id,
+        sum(respondents)::bigint as respondents,
+        sum(weight) as weight,
+        sum(weight) ^ 2 / sum(squared_weight) as effective_n,
+    from counts
+    group by all
+    having sum(respondents) >= $minimum_respondents
+)
+
+select
+    cells.item,
+    cells.subgroup_id,
+    options.code,
+    options.position,
+    coalesce(counts.weight, 0) / cells.weight as share,
+    cells.respondents,
+    cells.effective_n,
+from cells
+join options using (item)
+left join counts using (item, subgroup_id, code)
+order by cells.item, cells.subgroup_id, options.position

@@ -1,0 +1,41 @@
+-- one row per question and dimension: Modal Diversity Score = entropy of the subgroups' modal options / log K
+with modes as (
+    select
+        targets.item,
+        targets.code,
+        subgroups.dimension,
+    from targets
+    join subgroups using (subgroup_id)
+    where subgroups.subgroup_order > 0
+),
+
+grouped as (
+    select
+        item,
+        code,
+        unnest([dimension, 'all']) as dimension,
+    from modes
+),
+
+diversity as (
+    select
+        item,
+        dimension,
+        count(*) as subgroups,
+        entropy(code) as entropy, -- in bits
+    from grouped
+    group by all
+)
+
+select
+    diversity.item,
+    items.topic,
+    diversity.dimension,
+    diversity.subgroups,
+    items.k,
+    diversity.entropy,
+    diversity.entropy / log2(items.k) as mds,
+    diversity.entropy / log2(nullif(least(items.k, diversity.subgroups), 1)) as mds_reachable,
+from diversity
+join items using (item)
+order by diversity.item, diversity.dimension

@@ -1,0 +1,22 @@
+"""The shape of a prediction: one row per model, reader, prompt variant and pair."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+COLUMNS = ["model", "reader", "variant", "item", "subgroup_id", "split", "codes", "probabilities", "choice", "outside"]
+
+
+def predictions_frame(pairs: pd.DataFrame, probabilities: Sequence[np.ndarray], *, model: str, reader: str) -> pd.DataFrame:
+    """One row per row of `pairs` (item, subgroup_id, split, codes, and variant unless plain).
+
+    `probabilities`: for each pair, those of its options, in the order of its codes; what is missing to 1 is the mass outside the options.
+    The choice is the likeliest option, the first of equals.
+    """
+    rows = pd.DataFrame({name: pairs[name].to_numpy() for name in ("item", "subgroup_id", "split", "codes")})
+    variants = pairs["variant"].to_numpy() if "variant" in pairs else "plain"
+    rows = rows.assign(model=model, reader=reader, variant=variants, probabilities=list(probabilities))
+    rows["choice"] = [int(codes[np.argmax(shares)]) for codes, shares in zip(rows["codes"], rows["probabilities"], strict=True)]
+    rows["outside"] = [float(np.clip(1 - shares.sum(), 0, 1)) for shares in rows["probabilities"]]
+    return rows[COLUMNS]

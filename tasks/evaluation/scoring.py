@@ -1,0 +1,88 @@
+"""What a model answers: the likelihood reader over pairs, and the controls.
+
+    predictions = score(pairs, model_folder, adapter=None, job=ScoringJob(model="base", ...))
+
+A prompt that several rows ask (the blank persona; a persona handed to another subgroup) goes through the model once.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from tasks.errors import StepError
+from tasks.evaluation.predictions import predictions_frame
+from tasks.progress import Meter
+from tasks.prompting.tree import EncodedPrompt, PromptEncoder, group_prompts
+from tasks.training.forward import OptionScorer
+from tasks.training.model import load_model
+
+TEST_SPLITS = ("id_test", "ood_test")
+PLAIN, BLANK, PERMUTED = "plain", "blank_persona", "permuted_persona"
+
+
+@dataclass(frozen=True)
+class ScoringJob:
+    """`variants`: plain, and the controls to ask too; `group_by`: the column whose pairs share a prompt's beginning."""
+
+    model: str
+    variants: tuple[str, ...]
+    group_by: str
+    dtype: str
+    pairs_per_forward: int
+    seed: int
+
+
+def score(pairs: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> pd.DataFrame:
+    """Predictions of a model on both test splits: one row per variant and pair (columns: tasks/evaluation/predictions.py)."""
+    asked = pd.concat([_variant(pairs, variant, seed=job.seed) for variant in job.variants], ignore_index=True)
+    distinct = asked.drop_duplicates("prompt")
+    answered = _answer(distinct, model, adapter=adapter, job=job)
+    log_probabilities = [answered[prompt] for prompt in asked["prompt"]]
+    return predictions_frame(asked, [np.exp(row) for row in log_probabilities], model=job.model, reader="likelihood")
+
+
+def _variant(pairs: pd.DataFrame, variant: str, *, seed: int) -> pd.DataFrame:
+    """The test pairs with the prompts of a variant."""
+    test = pairs[pairs["split"].isin(TEST_SPLITS)].assign(variant=variant)
+    if variant == PLAIN:
+        return test
+    if variant == BLANK:
+        blank = pairs[pairs["subgroup_order"] == 0].set_index("item")["prompt"]
+        return test.assign(prompt=test["item"].map(blank))
+    if variant == PERMUTED:
+        return test.assign(prompt=_permuted_prompts(test, seed=seed))
+    raise StepError(f"prompt variant {variant!r} is unknown; expected {PLAIN}, {BLANK} or {PERMUTED}")
+
+
+def _permuted_prompts(test: pd.DataFrame, *, seed: int) -> pd.Series:
+    """Within a question and split every subgroup gets the persona of another one: a seeded order, moved on by one."""
+    generator = np.random.default_rng(seed)
+    permuted = pd.Series(index=test.index, dtype=object)
+    for _, rows in test.groupby(["item", "split"]):
+        order = generator.permutation(rows.index.to_numpy())
+        permuted.loc[order] = test.loc[np.roll(order, 1), "prompt"].to_numpy()
+    return permuted
+
+
+def _answer(asked: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> dict[str, np.ndarray]:
+    """prompt -> log p of its options."""
+    loaded = load_model(model, dtype=job.dtype, adapter=adapter)
+    scorer, encoder = OptionScorer(loaded.model), PromptEncoder(loaded.tokenizer)
+    answered: dict[str, np.ndarray] = {}
+    with torch.inference_mode(), Meter(f"asking the {job.model} model", len(asked)) as meter:
+        for texts, encoded in _batches(asked, encoder, job=job):
+            options = scorer(group_prompts(encoded)).options
+            answered.update((text, row.double().cpu().numpy()) for text, row in zip(texts, options, strict=True))
+            meter.advance(len(texts))
+    return answered
+
+
+def _batches(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob) -> Iterator[tuple[list[str], list[EncodedPrompt]]]:
+    for _, rows in asked.groupby(job.group_by, sort=False):
+        for start in range(0, len(rows), job.pairs_per_forward):
+            batch = rows.iloc[start : start + job.pairs_per_forward]
+            yield list(batch["prompt"]), [encoder.encode(text, codes=codes) for text, codes in zip(batch["prompt"], batch["codes"], strict=True)]

@@ -1,0 +1,160 @@
+"""Intake: a survey file becomes a database of raw and staged answers, and a report of what was understood.
+
+    survey = ingest(path, section=study.survey, dimensions=study.dimensions, folder=workspace / "surveys")
+    survey.files    # {'<key>.duckdb': sha256, '<key>.json': sha256}
+
+sql/raw and sql/staging make the tables; Python maps only the distinct (column, cell) pairs. An item that the study uses as a dimension is no
+question of that study. A respondent whose weight is no positive number is quarantined: any number put in its place would be a claim about whom
+the respondent stands for.
+"""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from tasks.errors import InputError, StepError
+from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
+from tasks.intake.choices import Dimensions, Source, choose
+from tasks.intake.codebook import load_codebook
+from tasks.intake.formats import read_survey, sniff
+from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
+from tasks.intake.layout import COUNTRY, WAVE, YEAR
+from tasks.study import DimensionSection, SurveySection
+from tasks.warehouse.database import build, connect, count, frame
+
+CODE_VERSION = 1
+HASH_DIGITS = 12
+TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_respondents", "stg_answers")
+
+
+def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, DimensionSection], folder: Path) -> FileSet:
+    """Build <folder>/<key>.duckdb and <key>.json, or find them: the key is what the file holds, the codebook and the study's choices.
+
+    Raises InputError for a file or a choice that cannot be studied, StepError when the folder cannot take the result.
+    """
+    sniff(survey)
+    sha256 = sha256_of(survey)
+    key = _key(sha256, section=section, dimensions=dimensions)
+    database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
+    if not (database.is_file() and report.is_file()):
+        source = choose(read_survey(survey), section=section, dimensions=dimensions)
+        try:
+            write_json(report, _write_database(database, source=source, sha256=sha256))
+        except (OSError, duckdb.IOException) as error:
+            raise StepError(f"cannot write {database}: {str(error).splitlines()[0]}. Free some space, or choose another --workspace") from error
+    return file_set(folder, [database.name, report.name], rows=_rows(database))
+
+
+def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions) -> str:
+    """Wording of personas, limits of gates and the file's name change nothing that is built here."""
+    choices = [(name, dimension.column, dimension.bands, sorted(dimension.levels.items())) for name, dimension in dimensions.items()]
+    codebook = load_codebook(WAVE)
+    return hash_of([CODE_VERSION, sha256, codebook.content_hash, section.country, section.weight, choices])[:16]
+
+
+def _rows(database: Path) -> dict[str, int]:
+    with connect(database, read_only=True) as connection:
+        return {table: count(connection, table) for table in TABLES}
+
+
+def _write_database(path: Path, *, source: Source, sha256: str) -> dict[str, Any]:
+    """All tables under a temporary name, then the name; returns the intake report."""
+    with write_atomically(path) as temporary:
+        try:
+            with connect(temporary) as connection:
+                _build_raw(connection, source=source, file=sha256[:HASH_DIGITS])
+                _build_staging(connection, source=source)
+                report = {"file": source.raw.path.name, "file_sha256": sha256, **_report(connection, source=source)}
+                connection.execute("checkpoint")
+        finally:
+            temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
+    return report
+
+
+def _build_raw(connection: duckdb.DuckDBPyConnection, *, source: Source, file: str) -> None:
+    connection.register("survey_rows", source.raw.frame.assign(file_row=source.raw.frame.index + 1))
+    build(connection, "raw/raw_responses", file=file)
+    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns)
+    build(connection, "raw/raw_values", temporary=True, columns=source.mapped_columns)
+    build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column)
+
+
+def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
+    lookups = {
+        "mapped_values": map_values(frame(connection, "raw_values"), maps=_maps(source)),
+        "codebook_items": _codebook_items(source),
+        "codebook_options": _codebook_options(source),
+        "study_dimensions": pd.DataFrame(enumerate(source.dimensions), columns=["position", "dimension"]).astype({"dimension": "str"}),
+    }
+    for name, rows in lookups.items():
+        connection.register(name, rows)
+    for relation in ("value_map", "options", "items"):
+        build(connection, f"staging/{relation}")
+    build(connection, "staging/quarantine", weight_column=source.weight_column)
+    if not build(connection, "staging/stg_respondents", wave=source.layout.wave, country_column=COUNTRY, year_column=YEAR):
+        raise InputError(
+            f"{source.raw.path.name}: none of the {len(source.raw.frame):,} weights in {source.weight_column} is a positive number. "
+            "Name another weight column in survey.weight, or set it to none"
+        )
+    build(connection, "staging/stg_answers")
+
+
+def _maps(source: Source) -> Maps:
+    """For each column, what its texts are mapped for: an item (None), or one dimension and another."""
+    maps: Maps = {item: {None: item_resolver(source.codebook.items[item])} for item in source.items}
+    for name, section in source.dimensions.items():
+        vocabulary = source.codebook.vocabularies.get(section.column, {})
+        maps.setdefault(section.column, {})[name] = dimension_resolver(section, vocabulary=vocabulary)
+    return maps
+
+
+def _codebook_items(source: Source) -> pd.DataFrame:
+    items = [source.codebook.items[item] for item in source.items]
+    rows = [(order, item.item, item.topic, item.kind, item.scale, item.question, item.endpoints_only) for order, item in enumerate(items)]
+    return pd.DataFrame(rows, columns=["item_order", "item", "topic", "kind", "scale", "question", "endpoints_only"])
+
+
+def _codebook_options(source: Source) -> pd.DataFrame:
+    rows = [
+        (item, option.code, position, option.wording) for item in source.items for position, option in enumerate(source.codebook.items[item].options)
+    ]
+    return pd.DataFrame(rows, columns=["item", "code", "scale_position", "wording"])
+
+
+def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[str, Any]:
+    layout, country = source.layout, source.layout.countries[source.country]
+    rules = frame(connection, "value_map").groupby("rule")["respondents"].sum()
+    return {
+        "format": source.raw.format,
+        "synthetic": layout.synthetic,
+        "version": layout.version,
+        "wave": layout.wave,
+        "country": source.country,
+        "country_name": country.name,
+        "year": country.year,
+        "respondents": count(connection, "stg_respondents"),
+        "weighted": source.weight_column is not None,
+        "weight_column": source.weight_column,
+        "items": count(connection, "items"),
+        "quarantined": int(frame(connection, "quarantine")["respondents"].sum()),
+        "rules": {str(rule): int(answers) for rule, answers in rules.items()},
+        "dimensions": _respondents_of_levels(frame(connection, "stg_respondents"), source=source),
+    }
+
+
+def _respondents_of_levels(respondents: pd.DataFrame, *, source: Source) -> dict[str, dict[str, int]]:
+    """Levels in the order of bands or vocabulary, the country's own ones after them by size."""
+    counted: dict[str, Counter[str]] = {name: Counter() for name in source.dimensions}
+    for traits in respondents["traits"]:
+        for name, level in traits.items():
+            counted[name][level] += 1
+    ordered = {}
+    for name, section in source.dimensions.items():
+        vocabulary = source.codebook.vocabularies.get(section.column, {})
+        known = band_names(section.bands) if section.bands else [texts[0] for texts in vocabulary.values()]
+        levels = sorted(counted[name], key=lambda level: (known.index(level) if level in known else len(known), -counted[name][level], level))
+        ordered[name] = {level: counted[name][level] for level in levels}
+    return ordered

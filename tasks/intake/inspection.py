@@ -1,0 +1,226 @@
+"""What a survey file holds and whether it can be studied, without a respondent's row.
+
+inspection = inspect_survey(path)
+inspection.to_json()                      # for machines
+Console().print(describe(inspection))     # for people
+"""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.rule import Rule
+from rich.table import Table
+from rich.text import Text
+
+from tasks.intake.codebook import Codebook, load_codebook
+from tasks.intake.formats import QUESTION, RawSurvey, read_survey
+from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
+from tasks.intake.layout import Layout, layout_problem, recognise
+
+USUAL_DIMENSIONS = {"sex": "Q260", "age": "Q262", "ethnicity": "Q290", "religion": "Q289"}
+SHOWN_ITEMS = 12
+ITEMS_PER_LINE = 12
+
+
+@dataclass(frozen=True)
+class UnknownLabel:
+    """A text that the codebook does not know: intake would quarantine these answers."""
+
+    item: str
+    label: str
+    respondents: int
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """`missing` maps an item to its respondents by missing code; `reasons` say why a study is impossible, `notes` what it will need."""
+
+    file: str
+    size_bytes: int
+    format: str
+    columns: int
+    respondents: int
+    wave: int | None
+    version: str
+    synthetic: bool
+    countries: dict[str, dict[str, Any]]
+    weight_column: str | None
+    dimensions: dict[str, str | None]
+    items_known: tuple[str, ...]
+    items_unknown: tuple[str, ...]
+    items_absent: tuple[str, ...]
+    missing: dict[str, dict[str, int]]
+    unknown_labels: tuple[UnknownLabel, ...]
+    can_be_studied: bool
+    reasons: tuple[str, ...]
+    notes: tuple[str, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    def missing_share(self, item: str) -> float:
+        return sum(self.missing.get(item, {}).values()) / self.respondents
+
+
+def inspect_survey(path: Path) -> Inspection:
+    """Raises InputError for a file that is no survey; a survey that cannot be studied is described with the reasons."""
+    raw = read_survey(path)
+    problem = layout_problem(raw)
+    if problem:
+        return _inspection(raw, reasons=(problem,))
+    layout = recognise(raw)
+    codebook = load_codebook(layout.wave)
+    known = tuple(item for item in codebook.items if item in raw.headers)
+    reasons = () if known else (f"none of the {len(codebook.items)} items of the wave-{codebook.wave} codebook is in the file",)
+    mapped = _mapped(raw, codebook=codebook, items=known)
+    return _inspection(
+        raw,
+        reasons=reasons,
+        wave=layout.wave,
+        version=layout.version,
+        synthetic=layout.synthetic,
+        countries={country: found._asdict() for country, found in layout.countries.items()},
+        weight_column=layout.weight_column,
+        items_known=known,
+        items_unknown=tuple(code for code in _value_questions(raw) if code not in codebook.items),
+        items_absent=tuple(item for item in codebook.items if item not in raw.headers),
+        missing=_missing(mapped),
+        unknown_labels=_unknown(mapped),
+        notes=_notes(raw, layout=layout),
+    )
+
+
+def _inspection(raw: RawSurvey, *, reasons: tuple[str, ...], **found: Any) -> Inspection:
+    """What any survey file has, and nothing where its layout is not known."""
+    nothing: dict[str, Any] = {"wave": None, "version": "", "synthetic": False, "countries": {}, "weight_column": None, "missing": {}}
+    lists: dict[str, Any] = dict.fromkeys(("items_known", "items_unknown", "items_absent", "unknown_labels", "notes"), ())
+    return Inspection(
+        file=raw.path.name,
+        size_bytes=raw.path.stat().st_size,
+        format=raw.format,
+        columns=len(raw.headers),
+        respondents=len(raw.frame),
+        dimensions={name: column if column in raw.headers else None for name, column in USUAL_DIMENSIONS.items()},
+        can_be_studied=not reasons,
+        reasons=reasons,
+        **{**nothing, **lists, **found},
+    )
+
+
+def _value_questions(raw: RawSurvey) -> list[str]:
+    """The questions before the background ones (Q260 Sex), country extras such as Q82_NAFTA included."""
+    numbered = [(code, QUESTION.match(code)) for code in raw.headers if code.startswith("Q")]
+    return [code for code, match in numbered if match and int(match[1].removeprefix("Q")) < int(USUAL_DIMENSIONS["sex"].removeprefix("Q"))]
+
+
+def _mapped(raw: RawSurvey, *, codebook: Codebook, items: tuple[str, ...]) -> pd.DataFrame:
+    """The value map of all items: one row per item and distinct cell."""
+    maps: Maps = {item: {None: item_resolver(codebook.items[item])} for item in items}
+    values = [(item, cell, int(times)) for item in items for cell, times in raw.frame[item].value_counts().items()]
+    return map_values(pd.DataFrame(values, columns=["column", "cell", "respondents"]), maps=maps)
+
+
+def _missing(mapped: pd.DataFrame) -> dict[str, dict[str, int]]:
+    counts = mapped.dropna(subset=["missing"]).groupby(["column", "missing"], sort=False)["respondents"].sum()
+    found: dict[str, dict[str, int]] = {}
+    for item, reason, respondents in counts.reset_index().itertuples(index=False):
+        found.setdefault(item, {})[reason] = int(respondents)
+    return found
+
+
+def _unknown(mapped: pd.DataFrame) -> tuple[UnknownLabel, ...]:
+    rows = mapped.loc[mapped["rule"] == UNKNOWN, ["column", "cell", "respondents"]]
+    return tuple(UnknownLabel(str(item), str(cell), int(respondents)) for item, cell, respondents in rows.itertuples(index=False))
+
+
+def _notes(raw: RawSurvey, *, layout: Layout) -> tuple[str, ...]:
+    absent = [f"{name} ({column})" for name, column in USUAL_DIMENSIONS.items() if column not in raw.headers]
+    notes = [
+        (layout.weight_column is None, "no weight column: set survey.weight to none in the study; its shares will be unweighted"),
+        (len(layout.countries) > 1, f"{len(layout.countries)} countries: choose one with --country"),
+        (bool(absent), f"no column for {', '.join(absent)}: a study must leave these dimensions out"),
+    ]
+    return tuple(note for holds, note in notes if holds)
+
+
+def describe(inspection: Inspection) -> RenderableType:
+    """The inspection in sections, for a terminal."""
+    sections = [("File", _file_table(inspection)), ("Items", _items_table(inspection))] if inspection.wave else [("File", _file_table(inspection))]
+    if inspection.missing:
+        sections.append(("Missing answers, by item", _missing_table(inspection)))
+    if inspection.unknown_labels:
+        sections.append(("Labels that the codebook does not know", _unknown_table(inspection)))
+    parts: list[RenderableType] = []
+    for title, table in sections:
+        parts += [Rule(title, align="left"), Padding(table, (0, 0, 1, 2))]
+    return Group(*parts, _verdict(inspection))
+
+
+def _file_table(inspection: Inspection) -> Table:
+    countries = [f"{code} {found['name']}, {found['year']}: {found['respondents']:,} respondents" for code, found in inspection.countries.items()]
+    dimensions = [f"{name} {column or '(absent)'}" for name, column in inspection.dimensions.items()]
+    return _pairs(
+        ("file", f"{inspection.file} ({inspection.size_bytes / 1e6:.1f} MB)"),
+        ("format", f"{inspection.format}, {inspection.respondents:,} respondents x {inspection.columns} columns"),
+        ("wave", str(inspection.wave or "not one that can be read")),
+        ("version", (inspection.version or "not given") + (" (synthetic)" if inspection.synthetic else "")),
+        ("country", "\n".join(countries) or "not known"),
+        ("weight", inspection.weight_column or "not found"),
+        ("dimensions", ", ".join(dimensions)),
+    )
+
+
+def _items_table(inspection: Inspection) -> Table:
+    return _pairs(
+        ("known", f"{len(inspection.items_known)} of {len(inspection.items_known) + len(inspection.items_absent)} in the codebook"),
+        ("absent", _listed(inspection.items_absent)),
+        ("unknown", _listed(inspection.items_unknown)),
+    )
+
+
+def _missing_table(inspection: Inspection) -> Table:
+    """The items with the most missing answers."""
+    table = Table(box=None, pad_edge=False)
+    for heading, side in (("item", "left"), ("missing", "right"), ("of which", "left")):
+        table.add_column(heading, justify="right" if side == "right" else "left")
+    ranked = sorted(inspection.missing, key=inspection.missing_share, reverse=True)
+    for item in ranked[:SHOWN_ITEMS]:
+        reasons = sorted(inspection.missing[item].items(), key=lambda pair: -pair[1])
+        table.add_row(item, f"{inspection.missing_share(item):.1%}", ", ".join(f"{reason} {respondents:,}" for reason, respondents in reasons))
+    if len(ranked) > SHOWN_ITEMS:
+        table.add_row("", "", f"and {len(ranked) - SHOWN_ITEMS} items with less")
+    return table
+
+
+def _unknown_table(inspection: Inspection) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for heading in ("item", "label", "respondents"):
+        table.add_column(heading, justify="right" if heading == "respondents" else "left")
+    for unknown in inspection.unknown_labels[:SHOWN_ITEMS]:
+        table.add_row(unknown.item, Text(repr(unknown.label)), f"{unknown.respondents:,}")
+    if len(inspection.unknown_labels) > SHOWN_ITEMS:
+        table.add_row("", f"and {len(inspection.unknown_labels) - SHOWN_ITEMS} more", "")
+    return table
+
+
+def _pairs(*rows: tuple[str, str]) -> Table:
+    table = Table.grid(padding=(0, 2))
+    for name, value in rows:
+        table.add_row(Text(name, style="bold"), Text(value))
+    return table
+
+
+def _listed(items: tuple[str, ...]) -> str:
+    rest = len(items) - ITEMS_PER_LINE
+    return (", ".join(items[:ITEMS_PER_LINE]) or "none") + (f" and {rest} more" if rest > 0 else "")
+
+
+def _verdict(inspection: Inspection) -> Text:
+    if inspection.can_be_studied:
+        lines = ["This file can be studied.", *(f"Note: {note}." for note in inspection.notes)]
+        return Text("\n".join(lines), style="green")
+    return Text("\n".join(f"This file cannot be studied: {reason}." for reason in inspection.reasons), style="red")

@@ -1,0 +1,218 @@
+"""Cell texts to codes, levels and missing codes; what cannot be resolved is quarantined, never guessed.
+
+    resolver = item_resolver(codebook.items["Q56"])
+    resolver("Or about the same")   # Resolved(code=3, level=None, missing=None, rule='exact')
+    resolver("No answer{NA}")       # Resolved(code=None, level=None, missing='no_answer', rule='missing')
+    resolver("Allways")             # Resolved(None, None, None, rule='unknown')
+
+A map belongs to one column of one wave: the same text or number means other things elsewhere.
+"""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import NamedTuple
+
+import pandas as pd
+
+from tasks.intake.codebook import Item
+from tasks.study import DimensionSection
+
+UNKNOWN = "unknown"
+LEFT_OUT = "left_out"
+OFF_SCALE = "off_scale"
+
+MISSING_CODES = {-1: "dont_know", -2: "no_answer", -3: "not_applicable", -4: "not_asked", -5: "missing"}
+# Matched against normalised text. A spelling may go on after a separator ("No answer;SG: Refused"), but not as a sentence:
+# "Not mentioned", "Don't mind" and "Don't belong" are answers.
+_MORE = r"(\s*[;/,({:\[].*)?"
+MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
+    (reason, re.compile(f"(?:{spellings}){_MORE}"))
+    for reason, spellings in (
+        ("dont_know", r"don'?t know|do not know|don't -9:-2|dk"),
+        ("no_answer", r"no answer|refused|refusal|na/refused|no response"),
+        ("not_applicable", r"inap|inapplicable|not applicable"),
+        ("not_asked", r"not asked( in .*)?|question not asked"),
+        ("missing", r"missing|other missing|not available|na|n/a"),
+    )
+)
+_APOSTROPHES = str.maketrans("´’‘`", "''''")
+_COUNTRY_PREFIX = re.compile(r"[A-Z]{2,3}: (?P<label>.+)", re.DOTALL)
+_CODE = re.compile(r"(?P<code>-?\d+)(\.0+)?")
+_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+
+
+class Resolved(NamedTuple):
+    """What a cell means: exactly one of code, level and missing; none of them under the rule 'unknown'."""
+
+    code: int | None
+    level: str | None
+    missing: str | None
+    rule: str
+
+
+class MappedValue(NamedTuple):
+    """A distinct cell of a column, what it means for the column's item (`dimension` is None) or for a dimension, and how many have it."""
+
+    column: str
+    dimension: str | None
+    cell: str
+    code: int | None
+    level: str | None
+    missing: str | None
+    rule: str
+    respondents: int
+
+
+Resolver = Callable[[str], Resolved]
+Maps = dict[str, dict[str | None, Resolver]]
+_NOTHING = Resolved(None, None, None, UNKNOWN)
+
+
+def map_values(values: pd.DataFrame, *, maps: Maps) -> pd.DataFrame:
+    """Map each distinct cell; `values` has column, cell, respondents, and `maps` a resolver for each use of a column."""
+    mapped = [
+        MappedValue(column, dimension, cell, *resolve(cell), respondents)
+        for column, cell, respondents in values[["column", "cell", "respondents"]].itertuples(index=False)
+        for dimension, resolve in maps[column].items()
+    ]
+    return pd.DataFrame(mapped, columns=list(MappedValue._fields)).astype({"code": "Int64"})
+
+
+def normalised(text: str) -> str:
+    """The text without what differs between exports: apostrophes, `{short}` suffixes, spaces, closing `;` and quotes, case.
+
+    Apostrophes come first, because NFKC splits the acute accent that some files use for one.
+    """
+    plain = unicodedata.normalize("NFKC", text.translate(_APOSTROPHES))
+    plain = re.sub(r"\s*\{[^{}]*\}\s*$", "", plain)
+    return " ".join(plain.split()).strip('" ').rstrip("; ").casefold()
+
+
+def missing_reason(cell: str) -> str | None:
+    """Why there is no answer; None when the text may be one."""
+    number = _CODE.fullmatch(cell.strip())
+    if number:
+        code = int(number["code"])
+        return MISSING_CODES.get(code, "missing") if code < 0 else None
+    text = normalised(_without_country(cell))
+    if not text:
+        return "missing"
+    return next((reason for reason, spelling in MISSING_SPELLINGS if spelling.fullmatch(text)), None)
+
+
+def item_resolver(item: Item) -> Resolver:
+    """A map for one item's column: its labels and codes first, because an option may read like a missing code elsewhere."""
+    on_scale = {option.code for option in item.options}
+    search = _Labels({option.code: (option.label, *option.aliases) for option in (*item.options, *item.off_scale)})
+
+    def resolve(cell: str) -> Resolved:
+        code, rule = search(cell)
+        if code is None:
+            code, rule = search.by_text(_without_country(cell))[0], "country_label"
+        if code is None:
+            return _missing(cell) or _NOTHING
+        return Resolved(code, None, None, rule) if code in on_scale else Resolved(None, None, OFF_SCALE, rule)
+
+    return resolve
+
+
+def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
+    """A map for one dimension's column; the study's `levels` speak last, and first where they name the file's own text."""
+    find = _band_finder(section.bands) if section.bands else _level_finder(vocabulary)
+
+    def resolve(cell: str) -> Resolved:
+        if cell.strip() in section.levels:
+            return _renamed(section.levels[cell.strip()])
+        found = find(cell)
+        return _renamed(section.levels[found.level]) if found.level in section.levels else found
+
+    return resolve
+
+
+def _missing(cell: str) -> Resolved | None:
+    reason = missing_reason(cell)
+    return Resolved(None, None, reason, "missing") if reason else None
+
+
+def _renamed(level: str | None) -> Resolved:
+    return Resolved(None, level, None if level else LEFT_OUT, "levels")
+
+
+class _Labels:
+    """Finds a code by exact label, number, normalised label or alias; each text only where it is unambiguous."""
+
+    def __init__(self, labels: Mapping[int, tuple[str, ...]]) -> None:
+        self._codes = set(labels)
+        self._exact = _unambiguous((texts[0], code) for code, texts in labels.items())
+        self._normalised = _unambiguous((normalised(texts[0]), code) for code, texts in labels.items())
+        self._aliases = _unambiguous((normalised(text), code) for code, texts in labels.items() for text in texts[1:])
+
+    def __call__(self, cell: str) -> tuple[int | None, str]:
+        if cell in self._exact:
+            return self._exact[cell], "exact"
+        number = _CODE.fullmatch(cell.strip())
+        if number and int(number["code"]) in self._codes:
+            return int(number["code"]), "code"
+        return self.by_text(cell)
+
+    def by_text(self, cell: str) -> tuple[int | None, str]:
+        text = normalised(cell)
+        if text in self._normalised:
+            return self._normalised[text], "normalised"
+        return self._aliases.get(text), "alias"
+
+
+def _unambiguous(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
+    """Texts that stand for one code only."""
+    known = set(pairs)
+    times = Counter(text for text, _ in known)
+    return {text: code for text, code in known if times[text] == 1}
+
+
+def _without_country(cell: str) -> str:
+    prefixed = _COUNTRY_PREFIX.fullmatch(cell.strip())
+    return prefixed["label"] if prefixed else cell
+
+
+def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
+    """By the vocabulary; else the label itself, where it names its country or the column has no vocabulary to contradict it.
+
+    A label behind a country prefix is looked up with it only: one country's "Indian" is another level than another's.
+    """
+    search = _Labels(vocabulary)
+
+    def find(cell: str) -> Resolved:
+        code, rule = search(cell)
+        if code is not None:
+            return Resolved(None, vocabulary[code][0], None, rule)
+        missing = _missing(cell)
+        if missing:
+            return missing
+        label = _without_country(cell)
+        if label != cell:
+            return Resolved(None, label.strip(), None, "country_label")
+        is_label = not vocabulary and not _NUMBER.fullmatch(cell.strip())
+        return Resolved(None, " ".join(cell.split()), None, "label") if is_label else _NOTHING
+
+    return find
+
+
+def _band_finder(bands: tuple[int, ...]) -> Resolver:
+    """`bands` are lower bounds: (16, 25, 65) makes 16-24, 25-64 and 65+."""
+    names = band_names(bands)
+
+    def find(cell: str) -> Resolved:
+        missing = _missing(cell)
+        if missing or not _NUMBER.fullmatch(cell.strip()):
+            return missing or _NOTHING
+        reached = [name for low, name in zip(bands, names, strict=True) if float(cell) >= low]
+        return Resolved(None, reached[-1], None, "bands") if reached else Resolved(None, None, LEFT_OUT, "bands")
+
+    return find
+
+
+def band_names(bands: tuple[int, ...]) -> list[str]:
+    """['16-24', '25-64', '65+'] for the lower bounds (16, 25, 65)."""
+    return [f"{low}-{high - 1}" for low, high in zip(bands, bands[1:], strict=False)] + [f"{bands[-1]}+"]

