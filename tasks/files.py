@@ -9,7 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 from pydantic import BaseModel, ConfigDict
+
+from tasks.errors import InputError, StepError
 
 CHUNK_BYTES = 1 << 20
 
@@ -33,6 +36,15 @@ class FileSet(BaseModel):
 
     def path(self, name: str) -> Path:
         return Path(self.folder) / name
+
+    def only(self) -> Path:
+        """The one file of a set of one."""
+        (name,) = self.files
+        return self.path(name)
+
+    def read(self, table: str) -> pd.DataFrame:
+        """A table of the set as a frame."""
+        return pd.read_parquet(self.path(f"tables/{table}.parquet"))
 
     def holds(self) -> bool:
         """True when every file still exists with the recorded content."""
@@ -73,13 +85,21 @@ def hash_of(value: Any) -> str:
 
 @contextmanager
 def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it is flushed to disk and renamed to `path`, on failure removed."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Yield a temporary path; on success it is flushed to disk and renamed to `path`, on failure removed.
+
+    Raises StepError when the disk does not take it: full, read-only, gone.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _flush(temporary)
-        os.replace(temporary, path)
+        temporary.replace(path)
+    except OSError as error:
+        raise StepError(
+            f"cannot write {path}: {error.strerror or error}. Nothing was left under that name, and what was done before is kept. "
+            "Make room or take another --workspace, then repeat the command."
+        ) from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -89,6 +109,11 @@ def write_json(path: Path, value: Any) -> None:
         temporary.write_text(json.dumps(value, indent=1, default=str) + "\n", encoding="utf-8")
 
 
+def write_table(frame: pd.DataFrame, path: Path) -> None:
+    with write_atomically(path) as temporary:
+        frame.to_parquet(temporary, index=False)
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make `target` the same content as `source`, replacing what is there in one step."""
     with write_atomically(target) as temporary:
@@ -96,6 +121,17 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:  # another file system, or one without links
             shutil.copyfile(source, temporary)
+
+
+def make_workspace(workspace: Path) -> None:
+    """The workspace for this user alone: it holds survey rows. Raises InputError when it cannot be written."""
+    try:
+        workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        probe = workspace / f".probe.{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise InputError(f"workspace {workspace} cannot be written: {error.strerror}. Choose a folder of yours with --workspace") from error
 
 
 def _flush(path: Path) -> None:

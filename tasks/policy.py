@@ -1,6 +1,6 @@
 """When a step's stored result may be used again, and when a failed step is worth another try. Prefect calls these; nothing here imports it.
 
-    @task(cache_key_fn=content_key("marts", version=1), retry_condition_fn=is_worth_retrying, **STORED)
+@task(cache_key_fn=content_key("marts", version=1), retry_condition_fn=is_worth_retrying, **STORED)
 """
 
 from collections.abc import Callable, Mapping
@@ -11,31 +11,35 @@ from pydantic import BaseModel
 
 from tasks.errors import ValuescapeError
 from tasks.files import FileSet, hash_of
+from tasks.study import Study
 
 # Where a result is put does not change what it is.
 PLACES = ("folder", "workspace")
 STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
-def content_key(name: str, *, version: int) -> Callable[[Any, Mapping[str, Any]], str]:
-    """A cache key of what a step reads: the contents of its files and its settings. Raise `version` when the step's code changes its result."""
+def content_key(name: str, *, version: int, sections: tuple[str, ...] = ()) -> Callable[[Any, Mapping[str, Any]], str]:
+    """A cache key of what a step reads: the contents of its files, plain values, and these sections of the study.
+
+    Raise `version` when the step's code changes its result.
+    """
 
     def key(_: Any, parameters: Mapping[str, Any]) -> str:
-        inputs = {name: _identity(value) for name, value in parameters.items() if name not in PLACES}
+        inputs = {name: _identity(value, sections) for name, value in parameters.items() if name not in PLACES}
         return f"{name}-{hash_of([name, version, inputs])}"
 
     return key
 
 
-def _identity(value: Any) -> Any:
+def _identity(value: Any, sections: tuple[str, ...]) -> Any:
+    if isinstance(value, Study):
+        return value.model_dump(mode="json", include=set(sections))
     if isinstance(value, FileSet):
         return value.content_key
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, (list, tuple)):
-        return [_identity(member) for member in value]
-    if isinstance(value, dict):
-        return {key: _identity(member) for key, member in value.items()}
+        return [_identity(member, sections) for member in value]
     if isinstance(value, (str, int, float, bool, Path, type(None))):
         return str(value)
     raise TypeError(f"a {type(value).__name__} cannot be part of a cache key; pass files, settings or plain values to a task")

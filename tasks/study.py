@@ -1,8 +1,9 @@
 """A study: one YAML file, typed, frozen, and refused at load when it cannot run.
 
-    study = load_study("sample", overrides=["training.epochs=3"])
+study = load_study("sample", overrides=["training.epochs=3"])
 """
 
+import json
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -28,6 +29,7 @@ class SurveySection(Section):
     country: str | None = None
     weight: str = "W_WEIGHT"
     quarantine_limit: Share = 0.005
+    synthetic_seed: int = 20260412
 
 
 class DimensionSection(Section):
@@ -64,7 +66,7 @@ class SubgroupsSection(Section):
 
 
 class SplitSection(Section):
-    """`held_out`: share of intersections never trained; `id_test`: share of trained subgroups' cells never trained; `validation`: share of the rest."""
+    """`held_out`: share of intersections never trained; `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
 
     kind: Literal["unseen_subgroup"] = "unseen_subgroup"
     overlap: Literal["keep"] = "keep"
@@ -75,6 +77,11 @@ class SplitSection(Section):
 
 class PromptSection(Section):
     order: Literal["question_first", "persona_first"] = "question_first"
+
+    @property
+    def shared_by(self) -> str:
+        """The column of the pairs table whose pairs begin with the same prompt."""
+        return "item" if self.order == "question_first" else "subgroup_id"
 
 
 class ModelSection(Section):
@@ -142,6 +149,16 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
         return Study.model_validate(values)
     except ValidationError as error:
         raise InputError(f"study {path}: {_explain(error)}") from error
+
+
+def overridden(
+    overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | None = None, model: str | None = None
+) -> list[str]:
+    """The command line's choices as lines for `load_study`. Raises InputError for more survey files than a study can take."""
+    if surveys and len(surveys) > 1:
+        raise InputError(f"{len(surveys)} survey files were given; a study takes one. Run a study for each of them")
+    named = {"survey.file": surveys[0] if surveys else None, "survey.country": country, "model.name": model}
+    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
 
 
 def shipped_studies() -> list[str]:

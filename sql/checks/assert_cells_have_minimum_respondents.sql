@@ -1,4 +1,4 @@
--- a cell with fewer valid answers than the study's minimum: too few to name a mode, and enough to point at people
+-- one row per cell with fewer valid answers than $minimum_respondents: too few to name a mode, and enough to point at people
 with cells as (
     select distinct
         item,

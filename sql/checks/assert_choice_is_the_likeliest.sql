@@ -1,4 +1,4 @@
--- a prediction whose choice is not (one of) its likeliest options: accuracy would be counted on another answer
+-- one row per prediction whose choice is not (one of) its likeliest options: accuracy would be counted on another answer
 select
     model,
     reader,

@@ -1,4 +1,4 @@
--- a test pair that a model (with its reader and variant) answered never or twice, or a prediction of no test pair
+-- one row per model and test pair that it answered never or twice, or that is no test pair: models would be scored on different pairs
 with asked as (
     select
         item,

@@ -1,4 +1,4 @@
--- a held-out subgroup with a pair outside ood_test: it would not be unseen
+-- one row per pair of a held-out subgroup that is outside ood_test: the subgroup would not be unseen
 with held_out as (
     select distinct subgroup_id
     from pairs

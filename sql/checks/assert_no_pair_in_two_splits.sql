@@ -1,4 +1,4 @@
--- a pair that occurs twice, in one split or in two: what is tested may have been trained
+-- one row per pair that occurs twice, in one split or in two: what is tested may have been trained
 select
     item,
     subgroup_id,

@@ -1,4 +1,4 @@
--- a pair whose options, shares and target disagree: k options with k shares that sum to 1, and the target among the tied ones of them
+-- one row per pair without k options whose k shares sum to 1, or whose target is none of its tied options
 select
     item,
     subgroup_id,

@@ -1,4 +1,4 @@
--- a subgroup that lacks one of its parents (one trait fewer each): baselines and splits would read a table that is not there
+-- one row per subgroup that lacks one of its parents (one trait fewer each): baselines and splits would read a table that is not there
 with named as (
     select
         subgroup_id,

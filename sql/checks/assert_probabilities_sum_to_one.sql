@@ -1,4 +1,4 @@
--- a prediction whose probabilities and mass outside the options do not make 1, or are not one probability for each option
+-- one row per prediction whose probabilities and mass outside the options do not make 1, or are not one probability for each option
 select
     model,
     reader,

@@ -1,4 +1,4 @@
--- a cell whose shares do not sum to 1: an option is lost, or a share was divided by other answers than the valid ones
+-- one row per cell whose shares do not sum to 1: an option is lost, or a share was divided by other answers than the valid ones
 select
     item,
     subgroup_id,

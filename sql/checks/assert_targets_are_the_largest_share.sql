@@ -1,4 +1,4 @@
--- a target that is not the first on the scale of the options with the largest share (ties within 1e-9), or whose tie is not flagged
+-- one row per target that is not the first on the scale of the options with the largest share, or whose tie (1e-9) is not flagged
 with ranked as (
     select
         item,

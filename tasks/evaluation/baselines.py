@@ -1,10 +1,10 @@
 """What a table can say without a model: chance, national mode, parent mode, additive. Trained cells only, as the tuned model had.
 
-    predictions = score_baselines(pairs, subgroups)
+predictions = score_baselines(pairs, subgroups)
 """
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -40,7 +40,7 @@ def score_baselines(pairs: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFram
     return pd.concat(frames, ignore_index=True)
 
 
-def _evidence(trained: dict[tuple[str, str], np.ndarray], *, item: str, parents: list[str]) -> Evidence:
+def _evidence(trained: dict[Any, np.ndarray], *, item: str, parents: list[str]) -> Evidence:
     """Order 0 is always trained; a parent's cell may be kept back for this question."""
     national = np.asarray(trained[(item, "all")])
     known = [np.asarray(trained[(item, parent)]) for parent in parents if parent != "all" and (item, parent) in trained]
@@ -69,7 +69,8 @@ def additive(known: Evidence) -> np.ndarray:
         return known.parents[0] if known.parents else known.national
     first, second = (np.maximum(shares, SMALLEST_SHARE) for shares in known.parents)
     product = first * second / np.maximum(known.national, SMALLEST_SHARE)
-    return product / product.sum()
+    shares: np.ndarray = product / product.sum()
+    return shares
 
 
 def _margin(shares: np.ndarray) -> float:

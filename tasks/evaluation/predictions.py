@@ -1,9 +1,12 @@
 """The shape of a prediction: one row per model, reader, prompt variant and pair."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
+
+from tasks.files import FileSet, file_set, write_table
 
 COLUMNS = ["model", "reader", "variant", "item", "subgroup_id", "split", "codes", "probabilities", "choice", "outside"]
 
@@ -16,7 +19,14 @@ def predictions_frame(pairs: pd.DataFrame, probabilities: Sequence[np.ndarray], 
     """
     rows = pd.DataFrame({name: pairs[name].to_numpy() for name in ("item", "subgroup_id", "split", "codes")})
     variants = pairs["variant"].to_numpy() if "variant" in pairs else "plain"
-    rows = rows.assign(model=model, reader=reader, variant=variants, probabilities=list(probabilities))
+    rows = rows.assign(model=model, reader=reader, variant=variants, probabilities=pd.Series(list(probabilities), dtype=object))
     rows["choice"] = [int(codes[np.argmax(shares)]) for codes, shares in zip(rows["codes"], rows["probabilities"], strict=True)]
     rows["outside"] = [float(np.clip(1 - shares.sum(), 0, 1)) for shares in rows["probabilities"]]
     return rows[COLUMNS]
+
+
+def write_predictions(predictions: pd.DataFrame, *, name: str, folder: Path) -> FileSet:
+    """<folder>/predictions/<name>.parquet."""
+    path = f"predictions/{name}.parquet"
+    write_table(predictions, folder / path)
+    return file_set(folder, [path], rows={"predictions": len(predictions)})

@@ -8,20 +8,21 @@ A prompt that several rows ask (the blank persona; a persona handed to another s
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 import torch
 
-from tasks.errors import StepError
 from tasks.evaluation.predictions import predictions_frame
 from tasks.progress import Meter
 from tasks.prompting.tree import EncodedPrompt, PromptEncoder, group_prompts
+from tasks.study import Study
 from tasks.training.forward import OptionScorer
 from tasks.training.model import load_model
 
 TEST_SPLITS = ("id_test", "ood_test")
-PLAIN, BLANK, PERMUTED = "plain", "blank_persona", "permuted_persona"
+Variant = Literal["plain", "blank_persona", "permuted_persona"]
 
 
 @dataclass(frozen=True)
@@ -29,11 +30,24 @@ class ScoringJob:
     """`variants`: plain, and the controls to ask too; `group_by`: the column whose pairs share a prompt's beginning."""
 
     model: str
-    variants: tuple[str, ...]
+    variants: tuple[Variant, ...]
     group_by: str
     dtype: str
     pairs_per_forward: int
     seed: int
+
+
+def job_of(study: Study, *, model: Literal["base", "tuned"]) -> ScoringJob:
+    """The controls are asked of the tuned model; of the base model when nothing is trained."""
+    last = "tuned" if study.training.objective != "none" else "base"
+    return ScoringJob(
+        model=model,
+        variants=("plain", "blank_persona", "permuted_persona") if model == last else ("plain",),
+        group_by=study.prompt.shared_by,
+        dtype=study.model.dtype,
+        pairs_per_forward=study.evaluation.pairs_per_forward,
+        seed=study.seed,
+    )
 
 
 def score(pairs: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> pd.DataFrame:
@@ -45,17 +59,15 @@ def score(pairs: pd.DataFrame, model: Path, *, adapter: Path | None, job: Scorin
     return predictions_frame(asked, [np.exp(row) for row in log_probabilities], model=job.model, reader="likelihood")
 
 
-def _variant(pairs: pd.DataFrame, variant: str, *, seed: int) -> pd.DataFrame:
+def _variant(pairs: pd.DataFrame, variant: Variant, *, seed: int) -> pd.DataFrame:
     """The test pairs with the prompts of a variant."""
     test = pairs[pairs["split"].isin(TEST_SPLITS)].assign(variant=variant)
-    if variant == PLAIN:
+    if variant == "plain":
         return test
-    if variant == BLANK:
+    if variant == "blank_persona":
         blank = pairs[pairs["subgroup_order"] == 0].set_index("item")["prompt"]
         return test.assign(prompt=test["item"].map(blank))
-    if variant == PERMUTED:
-        return test.assign(prompt=_permuted_prompts(test, seed=seed))
-    raise StepError(f"prompt variant {variant!r} is unknown; expected {PLAIN}, {BLANK} or {PERMUTED}")
+    return test.assign(prompt=_permuted_prompts(test, seed=seed))
 
 
 def _permuted_prompts(test: pd.DataFrame, *, seed: int) -> pd.Series:

@@ -6,15 +6,29 @@
 A level's value averages the pairs of all subgroups that have the level. Low and high stay null until intervals are computed.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 
-from tasks.fairness.scores import METRICS
+from tasks.fairness.scores import METRICS, score_predictions
+from tasks.files import FileSet, file_set, write_table
 
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
 NOT_DIMENSIONS = ("all", "topic", "subgroup")
 HIGHER_IS_BETTER = {"accuracy": True, "nmae": False, "emd": False}
+
+
+def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, folder: Path) -> FileSet:
+    """tables/{predictions, metrics, disparities}.parquet from the predictions of every model."""
+    asked = pairs.read("pairs")
+    together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
+    metrics = measure(score_predictions(together, asked), marts.read("subgroups"))
+    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(metrics)}
+    for name, table in tables.items():
+        write_table(table, folder / "tables" / f"{name}.parquet")
+    return file_set(folder, [f"tables/{name}.parquet" for name in tables], rows={name: len(table) for name, table in tables.items()})
 
 
 def measure(scores: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
@@ -63,7 +77,7 @@ def disparities_of(metrics: pd.DataFrame) -> pd.DataFrame:
     """
     levels = metrics[~metrics["dimension"].isin(NOT_DIMENSIONS)]
     by = [*WHOLE, "weighting", "dimension", "metric"]
-    rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=keys[-1]) for keys, group in levels.groupby(by)]
+    rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(by)]
     return pd.DataFrame(rows, columns=[*by, "gap", "worst_level", "best_level"])
 
 

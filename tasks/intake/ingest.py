@@ -8,6 +8,7 @@ question of that study. A respondent whose weight is no positive number is quara
 the respondent stands for.
 """
 
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -43,9 +44,17 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
         source = choose(read_survey(survey), section=section, dimensions=dimensions)
         try:
             write_json(report, _write_database(database, source=source, sha256=sha256))
-        except (OSError, duckdb.IOException) as error:
-            raise StepError(f"cannot write {database}: {str(error).splitlines()[0]}. Free some space, or choose another --workspace") from error
+        except (duckdb.OperationalError, duckdb.FatalException) as error:  # a full disk is a failed commit to DuckDB
+            problem = str(error).splitlines()[0]
+            raise StepError(f"cannot write {database}: {problem}. Free some space, or choose another --workspace") from error
     return file_set(folder, [database.name, report.name], rows=_rows(database))
+
+
+def read_report(staged: FileSet) -> dict[str, Any]:
+    """The intake report of a survey that `ingest` built."""
+    path = next(staged.path(name) for name in staged.files if name.endswith(".json"))
+    report: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    return report
 
 
 def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions) -> str:

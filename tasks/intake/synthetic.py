@@ -13,12 +13,11 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-import yaml
 
 from tasks.errors import InputError
 from tasks.files import write_atomically
 from tasks.intake.synthetic_answers import answer_models, draw_answers
-from tasks.intake.synthetic_population import DATA_FOLDER, LEVELS, YEAR, synthetic_population
+from tasks.intake.synthetic_population import LEVELS, YEAR, population_settings, synthetic_population
 
 DEFAULT_SEED = 20260412
 FILE_NAME = "SYNTHETIC-WVS_Wave_7_Singapore_Csv_v0.csv"
@@ -104,7 +103,7 @@ def _survey(seed: int) -> pd.DataFrame:
         "D_INTERVIEW": np.arange(FIRST_INTERVIEW, FIRST_INTERVIEW + rows),
         "W_WEIGHT": [f"{weight:.8f}" for weight in population.weights],
         "S018": f"{1000 / rows:.8f}",
-        "PWGHT": yaml.safe_load((DATA_FOLDER / "population.yaml").read_text(encoding="utf-8"))["population_weight"],
+        "PWGHT": population_settings()["population_weight"],
     }
     people = population.people[["Q260", "Q261", "Q262", "X003R", "Q273", "Q279", "Q287", "Q288", "Q288R", "Q289", "Q289CS9", "Q290"]]
     return pd.concat([pd.DataFrame(opening), draw_answers(seed=seed), people], axis=1)

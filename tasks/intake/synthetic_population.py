@@ -8,7 +8,7 @@ sex, Q287 and Q288 as weighted shares. What lies between them comes from synthet
 to their margins by iterative proportional fitting and rounded to whole respondents without moving a margin.
 """
 
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -64,9 +64,16 @@ def published_shares(variable: str) -> dict[str, float]:
     return {level: value / sum(values.values()) for level, value in values.items()}
 
 
-@lru_cache(maxsize=1)
+@cache
+def population_settings() -> dict[str, Any]:
+    """The assumptions; not to be changed by the reader."""
+    settings: dict[str, Any] = yaml.safe_load((DATA_FOLDER / "population.yaml").read_text(encoding="utf-8"))
+    return settings
+
+
+@cache
 def synthetic_population() -> Population:
-    settings = yaml.safe_load((DATA_FOLDER / "population.yaml").read_text(encoding="utf-8"))
+    settings = population_settings()
     generator = np.random.Generator(np.random.PCG64(settings["seed"]))
     traits = _traits(settings)
     people = pd.DataFrame(_trait_codes(traits))
@@ -101,7 +108,7 @@ def _sex_by_age() -> Floats:
 
 def ethnicity_by_religion(settings: dict[str, Any]) -> Floats:
     """Weighted shares, (6, 8): the census table raked to the survey's religion margin."""
-    return fit(_census_table(settings), rows=_ethnicity_shares(settings), columns=_aligned("religion", published_shares("religion")))
+    return fit(census_table(settings), rows=_ethnicity_shares(settings), columns=_aligned("religion", published_shares("religion")))
 
 
 def _interviewed_shares(settings: dict[str, Any]) -> Floats:
@@ -115,7 +122,7 @@ def _ethnicity_shares(settings: dict[str, Any]) -> Floats:
     return _aligned("ethnicity", census | {group: others * share for group, share in settings["others_split"].items()})
 
 
-def _census_table(settings: dict[str, Any]) -> Floats:
+def census_table(settings: dict[str, Any]) -> Floats:
     """Percent of each religion within each ethnic group, completed by the stated assumptions."""
     table = np.zeros((6, 8))
     for row, ethnicity in enumerate(LEVELS["ethnicity"]):

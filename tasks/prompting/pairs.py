@@ -23,7 +23,7 @@ MARTS = ["subgroups", "distributions", "targets", "items", "options"]
 
 def build_pairs(marts: FileSet, study: Study, *, country: str, folder: Path) -> FileSet:
     """Write tables/pairs.parquet and dataset/*.jsonl."""
-    tables = {name: pd.read_parquet(marts.path(f"tables/{name}.parquet")) for name in MARTS}
+    tables = {name: marts.read(name) for name in MARTS}
     tables["splits"] = assign_splits(tables["targets"], tables["subgroups"], section=study.split, seed=study.seed)
     tables["personas"] = _personas(tables["subgroups"], study, country=country)
     tables["prompts"] = _prompts(tables, study)
@@ -77,7 +77,7 @@ def _write_dataset(pairs: pd.DataFrame, *, folder: Path) -> list[str]:
     return names
 
 
-def _chat(pair: dict[str, Any]) -> dict[str, Any]:
+def _chat(pair: dict[Any, Any]) -> dict[str, Any]:
     """The modal answer as a chat, and the weighted shares (three decimals) for trainers that take soft targets."""
     shares = {str(code): round(float(share), 3) for code, share in zip(pair["codes"], pair["shares"], strict=True)}
     chat = [*messages(pair["prompt"]), {"role": "assistant", "content": answer_text(int(pair["code"]))}]

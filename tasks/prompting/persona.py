@@ -1,7 +1,7 @@
 """The persona: a subgroup in words, by the study's templates.
 
-    persona_of({"sex": "Female", "religion": "Muslim"}, country="Singapore", dimensions=study.dimensions)
-    -> "You live in Singapore. You are a woman. Your religion is Muslim."
+persona_of({"sex": "Female", "religion": "Muslim"}, country="Singapore", dimensions=study.dimensions)
+-> "You live in Singapore. You are a woman. Your religion is Muslim."
 """
 
 from collections.abc import Mapping

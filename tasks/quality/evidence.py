@@ -1,6 +1,6 @@
 """What each gate looks at: the tables of its stage and the queries of sql/checks, read from the files that the step before it made.
 
-    result = check("marts", made=[marts], limits=Limits(...), folder=run_folder)
+result = check("marts", made=[marts], limits=Limits(...), folder=run_folder)
 """
 
 import re
@@ -89,13 +89,13 @@ def check(stage: str, *, made: list[FileSet], limits: Limits, folder: Path) -> G
 def _open(made: list[FileSet]) -> duckdb.DuckDBPyConnection:
     """Every table of the files under its name: a survey's database attached, Parquet files as views."""
     paths = [files.path(name).resolve() for files in made for name in files.files]
-    surveys = {"survey": path for path in paths if path.suffix == ".duckdb"}
-    connection = database.connect(attach=surveys, readable=[path for path in paths if path.suffix == ".parquet"])
+    surveys = [path for path in paths if path.suffix == ".duckdb"]
+    tables = [path for path in paths if path.suffix == ".parquet"]
+    connection = database.connect(attach=dict(zip(["survey"], surveys, strict=False)), readable=tables)
     if surveys:
         connection.execute("set search_path = 'memory,survey'")
-    for path in paths:
-        if path.suffix == ".parquet":
-            database.view(connection, "predictions" if path.parent.name == "predictions" else path.stem, path)
+    for path in tables:
+        database.view(connection, "predictions" if path.parent.name == "predictions" else path.stem, path)
     return connection
 
 

@@ -26,8 +26,8 @@ from tasks.warehouse.database import read_sql
 
 STAGES = ("intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions")
 SUMMARY_FILE = "gates.json"
-RESPONDENT_LEVEL = ("stg_", "raw_", "assert_respondent_", "assert_answer_", "assert_weight_")
-KEYS = ("model", "reader", "variant", "item", "subgroup_id", "dimension", "code", "step")
+RESPONDENT_LEVEL = ("stg_", "raw_")
+KEYS = ("model", "reader", "variant", "item", "subgroup_id", "dimension", "step")
 KEYS_SHOWN = 3
 LONGEST_RULE = 160  # characters: a value set can have hundreds of members
 REMEDY = "Correct the file, the codebook or the study that this table was made from, then run the study again."
@@ -112,7 +112,7 @@ def _subjects(gate: Gate) -> list[Subject]:
 def _check(name: str, rows: pd.DataFrame) -> Subject:
     """A check's first line says what its rows are."""
     meaning = read_sql(f"checks/{name}").splitlines()[0].removeprefix("--").strip()
-    return Subject(name, rows, no_rows(meaning), f"check sql/checks/{name}.sql", f"; a row is {meaning}")
+    return Subject(name, rows, no_rows(meaning), f"check sql/checks/{name}.sql", f", where none may be: {meaning}")
 
 
 def _evaluate(subjects: list[Subject]) -> list[Outcome]:

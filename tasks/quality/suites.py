@@ -74,7 +74,7 @@ def suite(table: str, parameters: SuiteParameters) -> list[Rule]:
 
 def no_rows(meaning: str) -> list[Rule]:
     """The rule of a query in sql/checks; `meaning` says what a row would mean."""
-    return [Rule("ExpectTableRowCountToEqual", {"value": 0, "description": f"no rows; a row is {meaning}"})]
+    return [Rule("ExpectTableRowCountToEqual", {"value": 0, "description": f"No rows. What they would be: {meaning}."})]
 
 
 def _items(_: SuiteParameters) -> list[Rule]:

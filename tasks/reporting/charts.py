@@ -11,6 +11,7 @@ import xml.etree.ElementTree as ElementTree
 from typing import Any, NamedTuple
 
 import altair as alt
+import numpy as np
 import pandas as pd
 import vl_convert
 
@@ -72,10 +73,10 @@ def _bars(frame: pd.DataFrame, *, canvas: Canvas, inner: int, labelled: bool) ->
 
 def dumbbell(frame: pd.DataFrame, *, canvas: Canvas, share: bool = True) -> alt.TopLevelMixin:
     """Base -> tuned by level, one block per dimension. Frame: dimension, name, base, tuned, national (NaN when absent)."""
-    values = frame[["base", "tuned", "national"]].stack().dropna()
+    values = frame[["base", "tuned", "national"]].to_numpy(dtype=float)
     step = 0.1
-    low = max(0.0, float(values.min()) // step * step)
-    high = min(1.0, (float(values.max()) // step + 1) * step)
+    low = max(0.0, float(np.nanmin(values)) // step * step)
+    high = min(1.0, (float(np.nanmax(values)) // step + 1) * step)
     domain = [low, max(high, low + step)]
     blocks = [_dumbbells(group, canvas=canvas, domain=domain, share=share) for _, group in frame.groupby("dimension", sort=False)]
     return _styled(alt.vconcat(*blocks, spacing=10), canvas)
@@ -153,8 +154,7 @@ def draw(chart: alt.TopLevelMixin, *, name: str, description: str) -> str:
     """The chart as an SVG that scales with its box. `name` keeps its ids apart from those of the page's other charts."""
     text = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
     root = ElementTree.fromstring(text)
-    for element in root.iter():
-        _rename_ids(element, name)
+    _rename_ids(root, name)
     width = float(root.attrib.pop("width"))
     root.attrib.pop("height")
     root.attrib.update({"class": "chart", "role": "img", "aria-label": description, "style": f"max-width:{width:.0f}px"})
@@ -162,12 +162,16 @@ def draw(chart: alt.TopLevelMixin, *, name: str, description: str) -> str:
     return ElementTree.tostring(root, encoding="unicode")
 
 
-def _rename_ids(element: ElementTree.Element, name: str) -> None:
-    for key, value in element.attrib.items():
-        if key == "id":
-            element.set(key, f"{name}-{value}")
-        elif value.startswith("url(#"):
-            element.set(key, value.replace("url(#", f"url(#{name}-"))
+def _rename_ids(root: ElementTree.Element, name: str) -> None:
+    """Numbered anew from 0: the drawing library counts on from chart to chart, and the same run should give the same page."""
+    identified = [element for element in root.iter() if "id" in element.attrib]
+    renamed = {element.attrib["id"]: f"{name}-{place}" for place, element in enumerate(identified)}
+    for element in root.iter():
+        for key, value in element.attrib.items():
+            if key == "id":
+                element.set(key, renamed[value])
+            elif value.startswith("url(#"):
+                element.set(key, f"url(#{renamed[value[5:-1]]})")
 
 
 def _styled(chart: Any, canvas: Canvas, *, slanted: bool = False) -> alt.TopLevelMixin:

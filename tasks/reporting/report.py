@@ -61,6 +61,7 @@ def _study(contents: Contents) -> dict[str, Any]:
         "notes": [formats.label(note, limit=1000) for note in manifest["study"].get("notes") or ()],
         "card": tables.study_card(contents),
         "overlap_kept": manifest["study"].get("split", {}).get("overlap", "keep") == "keep",
+        "version": formats.label(manifest.get("versions", {}).get("valuescape", "")),
         "file_sha256": formats.label(contents.summary["survey"].get("file_sha256")),
     }
 

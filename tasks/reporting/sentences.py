@@ -37,7 +37,8 @@ def subject(contents: Contents) -> str:
     """What was studied, in one line: model, country, wave, respondents, weighting, questions, subgroups."""
     survey, pairs = contents.manifest["survey"], contents.summary["pairs"]
     model = formats.label(setting(contents.manifest, "study", "model", "name", default="unnamed"))
-    place = f"{formats.label(survey.get('country_name') or survey.get('country', formats.ABSENT))}, wave {formats.label(survey.get('wave', formats.ABSENT))}"
+    country = formats.label(survey.get("country_name") or survey.get("country", formats.ABSENT))
+    place = f"{country}, wave {formats.label(survey.get('wave', formats.ABSENT))}"
     asked = f"{formats.thousands(pairs.get('questions'))} questions, {formats.thousands(pairs.get('subgroups'))} subgroups"
     respondents = formats.thousands(survey.get("respondents"))
     return f"Model {model} against {respondents} respondents ({place}; {tables.weighting(contents)}): {asked}."
@@ -103,7 +104,8 @@ def _against_blank_persona(contents: Contents, split: str) -> str:
     difference = ours.value - blank.value
     opening = f"Asked with a blank persona, the same model scores {formats.percent(blank)}:"
     if difference < CLOSE:
-        return f"{opening} with the persona it does no better than with none ({formats.points(difference)} points), so these numbers do not show that it uses the persona."
+        points = formats.points(difference)
+        return f"{opening} with the persona it does no better ({points} points), so these numbers do not show that it makes use of the persona."
     return f"{opening} the persona adds {formats.points(difference).lstrip('+')} points."
 
 

@@ -98,8 +98,9 @@ def headline_table(summary: Mapping[str, Any]) -> Table:
     rows = headline_rows(summary)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "answers by" else "right")
-    shares = [f"{formats.percent(statistic_at(summary, 'controls', 'persona_changes_answer', split))} ({split})" for split in SPLITS]
-    table.caption = f"The persona changes the answer in {' and '.join(shares)} of the pairs. Skill is over the national mode; no intervals yet."
+    shares = {split: statistic_at(summary, "controls", "persona_changes_answer", split) for split in SPLITS}
+    changes = ", ".join(f"{formats.percent(share)} ({split})" for split, share in shares.items() if share)
+    table.caption = f"Skill is over the national mode. The persona changes the answer in: {changes or 'not asked'}. No intervals yet."
     for row in rows:
         table.add_row(*row.values(), style="bold" if row["answers by"] == "Tuned model" else None)
     return table

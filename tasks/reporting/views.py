@@ -269,10 +269,9 @@ def _gap_row(group: pd.DataFrame) -> GapRow:
 
 
 def landscape_means(contents: Contents) -> pd.DataFrame:
-    """Mean MDS by topic and dimension, with the number of questions: topics and dimensions in the order to be drawn."""
-    frame = contents.tables.get("landscape", pd.DataFrame(columns=["topic", "dimension", "mds", "item"]))
-    means = frame.dropna(subset=["mds"]).groupby(["topic", "dimension"], as_index=False)
-    means = means.agg(mds=("mds", "mean"), questions=("item", "nunique"))
+    """Mean MDS by topic and dimension; `crossed` counts the traits of the dimension's subgroups."""
+    frame = contents.tables.get("landscape", pd.DataFrame(columns=["topic", "dimension", "mds"]))
+    means = frame.dropna(subset=["mds"]).groupby(["topic", "dimension"])["mds"].mean().reset_index()
     means["crossed"] = [name.count(" x ") + (name != "all") for name in means["dimension"]]
     return means.sort_values(["topic", "crossed", "dimension"], ignore_index=True)
 

@@ -1,9 +1,11 @@
 """From a staged survey to subgroups, distributions, targets and the value landscape (sql/marts), as Parquet.
 
-    marts = build_marts(staged, study, folder=run_folder)
+marts = build_marts(staged, study, folder=run_folder)
 """
 
 from pathlib import Path
+
+import duckdb
 
 from tasks.errors import InputError
 from tasks.files import FileSet
@@ -26,18 +28,18 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
         connection.execute("set search_path = 'memory,survey'")
         _choose_items(connection, study)
         minimum = study.subgroups.minimum_respondents
-        database.build(
-            connection, "marts/memberships", temporary=True, dimensions=list(study.dimensions), subgroup_order=study.subgroups.order
-        )
+        database.build(connection, "marts/memberships", temporary=True, dimensions=list(study.dimensions), subgroup_order=study.subgroups.order)
         database.build(connection, "marts/subgroups", minimum_respondents=minimum)
         if not database.build(connection, "marts/distributions", minimum_respondents=minimum):
-            raise InputError(f"no cell (question x subgroup) has {minimum} valid answers. Lower subgroups.minimum_respondents or take a larger survey.")
+            raise InputError(
+                f"no cell (question x subgroup) has {minimum} valid answers. Lower subgroups.minimum_respondents or take a larger survey."
+            )
         database.build(connection, "marts/targets")
         database.build(connection, "marts/landscape")
         return database.export(connection, TABLES, folder=folder)
 
 
-def _choose_items(connection: database.duckdb.DuckDBPyConnection, study: Study) -> None:
+def _choose_items(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
     """items and options of the questions that the study asks."""
     items = connection.execute("select * from survey.items").df()
     chosen = select_items(items, section=study.items)

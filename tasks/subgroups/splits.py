@@ -1,6 +1,6 @@
 """The `unseen_subgroup` split: intersections that are never trained, and cells of trained subgroups that are kept back.
 
-    splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
+splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
 """
 
 import zlib

@@ -1,7 +1,7 @@
 """Checkpoints that appear whole, are checked before they are trusted, and let a run go on where it was cut off.
 
-    save_checkpoint(folder, step=40, tensors={"adapter": ...}, optimizer=optimizer.state_dict(), state={...})
-    found = newest_checkpoint(folder)
+save_checkpoint(folder, step=40, tensors={"adapter": ...}, optimizer=optimizer.state_dict(), state={...})
+found = newest_checkpoint(folder)
 """
 
 import json

@@ -52,7 +52,7 @@ class OptionScorer(nn.Module):
         hidden = self._hidden(causal.get_decoder(), group)
         factors = [_factors(prompt, row=row, skipped=len(group.prefix)) for row, prompt in enumerate(group.prompts)]
         flat = [factor for lead, options in factors for factor in (*lead, *(step for option in options for step in option))]
-        logprobs = iter(_log_probabilities(hidden, causal.get_output_embeddings().weight, flat).split(_lengths(factors)))
+        logprobs = iter(_log_probabilities(hidden, causal.get_output_embeddings().weight, flat).split(_lengths(factors)))  # type: ignore[no-untyped-call]
         leads, options = [], []
         for _, prompt_options in factors:
             leads.append(next(logprobs).sum())

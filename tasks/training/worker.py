@@ -8,7 +8,6 @@ Ctrl-C write a checkpoint before the process ends; started again, the worker goe
 
 import ctypes
 import json
-import os
 import signal
 import sys
 import time
@@ -114,9 +113,7 @@ def _start(job: Job) -> Run:
 
 def _lora(training: TrainingSection) -> LoraConfig:
     """LoRA (Hu et al. 2022) on every linear layer. No dropout: the same pairs give the same gradients however they are batched."""
-    return LoraConfig(
-        r=training.lora_rank, lora_alpha=training.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM"
-    )
+    return LoraConfig(r=training.lora_rank, lora_alpha=training.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
 
 
 def total_steps(examples: list[Example], job: Job) -> int:
@@ -238,9 +235,7 @@ def _adapter(run: Run) -> dict[str, Tensor]:
 
 def _checkpoint(run: Run) -> None:
     state = {"step": run.progress.step, "progress": vars(run.progress), "scheduler": _plain(run.scheduler.state_dict())}
-    save_checkpoint(
-        Path(run.job.folder) / "checkpoints", adapter=_adapter(run), optimizer=run.optimizer.state_dict(), state=state
-    )
+    save_checkpoint(Path(run.job.folder) / "checkpoints", adapter=_adapter(run), optimizer=run.optimizer.state_dict(), state=state)
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
@@ -254,7 +249,7 @@ def _finish(run: Run) -> None:
     if best.exists():
         set_peft_model_state_dict(run.peft_model, load_file(best))
     run.peft_model.save_pretrained(Path(run.job.folder) / "adapter.building")
-    os.replace(Path(run.job.folder) / "adapter.building", Path(run.job.folder) / "adapter")
+    (Path(run.job.folder) / "adapter.building").replace(Path(run.job.folder) / "adapter")
 
 
 if __name__ == "__main__":

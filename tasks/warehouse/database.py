@@ -1,7 +1,7 @@
 """DuckDB, locked down: one .sql file makes one relation; tables leave as Parquet.
 
-    connection = connect(run_folder / "study.duckdb", attach={"survey": survey_path}, folder=run_folder)
-    build(connection, "marts/subgroups", minimum_respondents=30)
+connection = connect(run_folder / "study.duckdb", attach={"survey": survey_path}, folder=run_folder)
+build(connection, "marts/subgroups", minimum_respondents=30)
 """
 
 from pathlib import Path
@@ -70,8 +70,8 @@ def read_sql(name: str) -> str:
 
 
 def count(connection: duckdb.DuckDBPyConnection, table: str) -> int:
-    row = connection.execute(f"select count(*) from {identifier(table)}").fetchone()
-    return int(row[0]) if row else 0
+    # fetchall, not fetchone: an unfinished result would keep the next frame from being registered.
+    return int(connection.execute(f"select count(*) from {identifier(table)}").fetchall()[0][0])
 
 
 def violations(connection: duckdb.DuckDBPyConnection, check: str, **parameters: Any) -> pd.DataFrame:
@@ -94,6 +94,14 @@ def load(connection: duckdb.DuckDBPyConnection, table: str, rows: pd.DataFrame) 
 def view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> None:
     """Name a Parquet file like a table."""
     connection.execute(f"create view {identifier(name)} as select * from read_parquet({literal(parquet)})")
+
+
+def collect(folder: Path) -> None:
+    """<folder>/study.duckdb: every table of <folder>/tables in one database."""
+    with write_atomically(folder / "study.duckdb") as temporary, connect(temporary, folder=folder) as connection:
+        for parquet in sorted((folder / "tables").glob("*.parquet")):
+            connection.execute(f"create table {identifier(parquet.stem)} as select * from read_parquet({literal(parquet.resolve())})")
+        connection.execute("checkpoint")
 
 
 def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path) -> FileSet:

@@ -74,7 +74,7 @@ def test_the_sentence_names_stage_table_rule_count_keys_evidence_and_what_to_do(
     evidence = tmp_path / "quality" / "marts" / "targets.html"
     assert message == (
         "gate marts: table targets, rule expect_column_values_to_be_between(column='respondents', min_value=30.0): "
-        "1 of 4 rows break it (item=Q1 subgroup_id=sex=Female|religion=None code=1). "
+        "1 of 4 rows break it (item=Q1 subgroup_id=sex=Female|religion=None). "
         f"Evidence: {evidence}. Correct the file, the codebook or the study that this table was made from, then run the study again."
     )
     assert "must be greater than or equal to" in evidence.read_text(encoding="utf-8")
@@ -84,8 +84,9 @@ def test_a_check_that_returns_rows_fails_by_its_meaning_count_and_first_three_ke
     rows = pd.DataFrame({"item": [f"Q{number}" for number in range(5)], "subgroup_id": "all", "total_share": 0.9})
     message = failure_of(tmp_path, checks={"assert_shares_sum_to_one": rows})
     assert "check sql/checks/assert_shares_sum_to_one.sql, rule expect_table_row_count_to_equal(value=0): found 5 rows" in message
-    assert "(item=Q0 subgroup_id=all; item=Q1 subgroup_id=all; item=Q2 subgroup_id=all); a row is a cell whose shares do not sum to 1" in message
-    assert "a cell whose shares do not sum to 1" in (tmp_path / "quality/marts/assert_shares_sum_to_one.html").read_text(encoding="utf-8")
+    keys = "item=Q0 subgroup_id=all; item=Q1 subgroup_id=all; item=Q2 subgroup_id=all"
+    assert f"({keys}), where none may be: one row per cell whose shares do not sum to 1" in message
+    assert "one row per cell whose shares do not sum to 1" in (tmp_path / "quality/marts/assert_shares_sum_to_one.html").read_text(encoding="utf-8")
 
 
 def test_a_rule_that_cannot_be_evaluated_is_a_failure_that_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,142 @@
+"""The command line: valuescape run | inspect | runs | report.
+
+Exit codes: 0 done; 1 a gate or a step failed; 2 the user's input is wrong; 130 interrupted.
+"""
+
+import json
+import os
+import sys
+import webbrowser
+from pathlib import Path
+from typing import Annotated, Any
+
+import click
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from flows.server import local_server
+from tasks.errors import InputError, ValuescapeError
+from tasks.files import make_workspace
+from tasks.progress import report_to_terminal
+from tasks.study import load_study, overridden, shipped_studies
+
+app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__)
+console = Console()
+INTERRUPTED = 130
+
+Workspace = Annotated[Path, typer.Option(envvar="VALUESCAPE_HOME", help="Folder that holds surveys, runs and results.")]
+WORKSPACE = Path("workspace")
+
+
+@app.command()
+def run(
+    study: Annotated[str, typer.Argument(help=f"One of {', '.join(shipped_studies())}, or the path of a YAML file.")],
+    survey: Annotated[list[Path] | None, typer.Option(help="The survey file, instead of the study's own.")] = None,
+    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries.")] = None,
+    model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, or a model folder.")] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, for example training.epochs=3.")] = None,
+    workspace: Workspace = WORKSPACE,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")] = False,
+) -> None:
+    """Run a whole study. Example: valuescape run country-w7 --survey F00010885-WVS_Wave_7.xlsx
+
+    What succeeded before is reused; repeating the command after a failure goes on where it stopped.
+    """
+    surveys = [str(path.expanduser().resolve()) for path in survey or []]
+    # What is wrong with the study or the workspace is said before a server starts.
+    load_study(study, overrides=overridden(set_, surveys=surveys, country=country, model=model))
+    make_workspace(workspace)
+    with local_server(workspace / "prefect"):
+        from flows.study import study_flow
+
+        folder = Path(study_flow(study, surveys, country, model, set_, str(workspace), fresh))
+    _show_result(folder)
+
+
+def _show_result(folder: Path) -> None:
+    from tasks.reporting.summary import headline_table
+
+    console.print(headline_table(_read(folder / "summary.json")))
+    reused = _read(folder / "manifest.json")["reused"]
+    if reused:
+        console.print(f"Reused from earlier runs, because nothing that goes into them has changed: {', '.join(reused)}.", style="dim")
+    console.print(f"Report: {folder / 'report' / 'index.html'}", soft_wrap=True)
+
+
+@app.command()
+def inspect(
+    file: Annotated[Path, typer.Argument(help="A survey file as downloaded.")],
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Say what a survey file is, what it holds, and whether it can be studied. Example: valuescape inspect WVS_Wave_7_Singapore.csv"""
+    from tasks.intake.inspection import describe, inspect_survey
+
+    inspection = inspect_survey(file)
+    if as_json:
+        typer.echo(json.dumps(inspection.to_json(), indent=1, default=str))
+    else:
+        console.print(describe(inspection))
+
+
+@app.command()
+def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
+    """List the runs of a workspace, the newest last. Example: valuescape runs"""
+    found = [_read(folder / "manifest.json") for folder in _run_folders(workspace)]
+    listed = [{name: manifest[name] for name in ("study_name", "run_id", "status", "synthetic", "started")} for manifest in found]
+    if as_json:
+        typer.echo(json.dumps(listed, indent=1))
+        return
+    table = Table("study", "run", "status", "synthetic", "started")
+    for row in listed:
+        table.add_row(*(str(value) for value in row.values()))
+    console.print(table if found else f"No runs in {workspace} yet; start one with `valuescape run sample`.")
+
+
+@app.command()
+def report(
+    run: Annotated[str | None, typer.Argument(help="A run's id or a study's name; the newest finished run when left out.")] = None,
+    workspace: Workspace = WORKSPACE,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Print the path of a report. Example: valuescape report sample --open"""
+    page = _report_of(run, workspace)
+    typer.echo(page)
+    if open_:
+        webbrowser.open(page.as_uri())
+
+
+def _report_of(run: str | None, workspace: Path) -> Path:
+    finished = [folder for folder in _run_folders(workspace) if (folder / "report" / "index.html").is_file()]
+    wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
+    if not wanted:
+        known = ", ".join(folder.name for folder in finished) or "none"
+        raise InputError(f"no finished run {run or ''} in {workspace} (finished: {known}). `valuescape runs` lists them all")
+    return (wanted[-1] / "report" / "index.html").resolve()
+
+
+def _run_folders(workspace: Path) -> list[Path]:
+    """The newest last; run ids sort by time. `latest` is a link to one of them."""
+    found = [path.parent for path in (workspace / "runs").glob("*/*/manifest.json") if not path.parent.is_symlink()]
+    return sorted(found, key=lambda folder: folder.name)
+
+
+def _read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def main() -> None:
+    """Errors that a user is meant to read are printed alone, without a traceback."""
+    report_to_terminal()
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    try:
+        app(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(2)
+    except ValuescapeError as error:
+        Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
+        sys.exit(error.exit_code)
+    except (KeyboardInterrupt, click.Abort):
+        Console(stderr=True).print("valuescape: interrupted; what was done is kept, and repeating the command goes on from there")
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,152 @@
+"""One execution of a study: its folder, its manifest, and how it calls a step.
+
+    with open_run(study, workspace=workspace, fresh=False) as run:
+        marts = run.step(build_marts, staged, run.study)
+"""
+
+import logging
+import os
+import platform
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from prefect import Task
+from prefect.context import FlowRunContext
+
+from tasks.errors import StepError
+from tasks.files import FileSet, make_workspace, write_json
+from tasks.study import Study
+from tasks.warehouse import database
+
+PROJECT = Path(__file__).resolve().parents[1]
+LIBRARIES = ("prefect", "duckdb", "pandas", "torch", "transformers", "accelerate", "peft", "great-expectations")
+CITATION = (
+    "Haerpfer, C., Inglehart, R., Moreno, A., Welzel, C., Kizilova, K., Diez-Medrano, J., Lagos, M., Norris, P., Ponarin, E. & Puranen, B. (eds.). "
+    "2022. World Values Survey: Round Seven - Country-Pooled Datafile Version 6.0. doi:10.14281/18241.24"
+)
+
+logger = logging.getLogger("valuescape")
+
+
+@dataclass
+class StudyRun:
+    """What the steps of a run have in common. `seconds` and `reused` fill up as steps end."""
+
+    study: Study
+    workspace: Path
+    run_id: str
+    fresh: bool
+    survey: dict[str, Any] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=dict)
+    reused: list[str] = field(default_factory=list)
+    started: str = field(default_factory=lambda: _now())
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace / "runs" / self.study.name / self.run_id
+
+    def step(self, task: Task[..., FileSet], *inputs: Any, folder: Path | None = None) -> FileSet:
+        """Call a task with the run's folder (or a shared one). A stored result is used when its files still hold what they held; it is then
+        linked into the run's folder, so that every run is whole."""
+        began = time.monotonic()
+        made, cached = self._call(task, *inputs, folder=folder or self.folder, fresh=self.fresh)
+        if not made.holds():
+            made, cached = self._call(task, *inputs, folder=folder or self.folder, fresh=True)
+        name = _label(task, inputs)
+        self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - began, 2)
+        if cached:
+            self.reused.append(name)
+        logger.info("%s %s", "reused:" if cached else "done:  ", f"{name} ({time.monotonic() - began:.1f} s)")
+        return made if folder else made.adopted_into(self.folder)
+
+    def _call(self, task: Task[..., FileSet], *inputs: Any, folder: Path, fresh: bool) -> tuple[FileSet, bool]:
+        state: Any = task.with_options(refresh_cache=fresh)(*inputs, folder=folder, return_state=True)
+        result: FileSet = state.result()
+        return result, state.name == "Cached"
+
+    def write_manifest(self, status: str) -> None:
+        """The whole configuration, inputs, versions, hardware and timings; written at the start, and again when the run ends."""
+        write_json(
+            self.folder / "manifest.json",
+            {
+                "study_name": self.study.name,
+                "run_id": self.run_id,
+                "status": status,
+                "synthetic": self.survey.get("synthetic"),
+                "started": self.started,
+                "updated": _now(),
+                "study": self.study.model_dump(mode="json"),
+                "survey": self.survey,
+                "citation": CITATION,
+                "seed": self.study.seed,
+                "commit": _commit(),
+                "versions": {"valuescape": version("valuescape"), **{name: version(name) for name in LIBRARIES}},
+                "hardware": _hardware(),
+                "seconds": self.seconds,
+                "reused": self.reused,
+            },
+        )
+
+    def finish(self) -> None:
+        """All tables in one database, the manifest's last word, and `latest` turned to this run."""
+        database.collect(self.folder)
+        self.write_manifest("finished")
+        latest = self.folder.parent / "latest"
+        turning = latest.with_name(f".latest.{os.getpid()}")
+        turning.unlink(missing_ok=True)
+        turning.symlink_to(self.run_id)
+        turning.replace(latest)
+
+
+@contextmanager
+def open_run(study: Study, *, workspace: Path, fresh: bool) -> Iterator[StudyRun]:
+    """A run in a folder of its own. Its manifest says how it ended, whatever happens."""
+    run = StudyRun(study, workspace.resolve(), run_id=_run_id(), fresh=fresh)
+    make_workspace(run.workspace)
+    run.write_manifest("running")
+    try:
+        yield run
+    except BaseException as error:
+        if not isinstance(error, StepError) or "cannot write" not in str(error):  # a full disk takes no manifest either
+            run.write_manifest(f"failed: {type(error).__name__}: {error}")
+        raise
+    run.finish()
+
+
+def _run_id() -> str:
+    """Sorts by time, and stays the same when Prefect retries the flow run."""
+    context = FlowRunContext.get()
+    if context is None or context.flow_run is None:
+        raise StepError("a run needs a flow run: call study_flow, not its parts")
+    created = context.flow_run.created or datetime.now(UTC)
+    return f"{created:%Y%m%d-%H%M%S}-{str(context.flow_run.id)[-6:]}"
+
+
+def _label(task: Task[..., FileSet], inputs: tuple[Any, ...]) -> str:
+    """The step's name, with what tells it from its siblings: the gate's stage, the model's name."""
+    several = task.task_run_name is not None
+    return f"{task.name}: {inputs[0]}" if several else str(task.name)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _commit() -> str | None:
+    try:
+        found = subprocess.run(["git", "rev-parse", "HEAD"], cwd=PROJECT, capture_output=True, text=True, timeout=10, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return found.stdout.strip()
+
+
+def _hardware() -> dict[str, Any]:
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"system": platform.platform(), "machine": platform.machine(), "cores": os.cpu_count(), "memory_gib": round(memory / 2**30, 1)}

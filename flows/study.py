@@ -1,0 +1,94 @@
+"""The study: from a survey file to a before/after report. A table of contents; each step is a task of tasks/<stage>/steps.py.
+
+    valuescape run sample
+    prefect deployment run study/study --param study=sample
+"""
+
+from pathlib import Path
+
+from prefect import flow
+
+from flows.run import StudyRun, open_run
+from tasks.evaluation.steps import score_baselines, score_model
+from tasks.fairness.steps import measure
+from tasks.files import FileSet, file_set
+from tasks.intake.ingest import read_report
+from tasks.intake.steps import ingest_survey, write_synthetic_survey
+from tasks.prompting.steps import build_pairs
+from tasks.quality.evidence import Limits
+from tasks.quality.steps import check_gate
+from tasks.reporting.steps import publish
+from tasks.study import load_study, overridden
+from tasks.subgroups.steps import build_marts
+from tasks.training.steps import finetune, prepare_model
+
+
+@flow(name="study", flow_run_name="study: {study}")
+def study_flow(
+    study: str = "sample",
+    surveys: list[str] | None = None,
+    country: str | None = None,
+    model: str | None = None,
+    overrides: list[str] | None = None,
+    workspace: str = "workspace",
+    fresh: bool = False,
+) -> str:
+    """Measure a model on a survey's subgroups before and after fine-tuning; returns the run's folder.
+
+    Args:
+        study: a name in flows/studies, or the path of a YAML file.
+        surveys: the survey file, instead of the study's own.
+        country: ISO 3166-1 alpha-3, for a file with several countries.
+        model: `sample`, a Hugging Face name, or a model folder.
+        overrides: lines `section.key=value` that change the study.
+        workspace: the folder that holds surveys, runs and results.
+        fresh: compute everything again, whatever is stored.
+    """
+    choices = overridden(overrides, surveys=surveys, country=country, model=model)
+    with open_run(load_study(study, overrides=choices), workspace=Path(workspace), fresh=fresh) as run:
+        marts, pairs = _tables(run)
+        base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
+        predictions = [run.step(score_baselines, pairs, marts)]
+        predictions.append(run.step(score_model, "base", pairs, [base_model], run.study))
+        _gate(run, "base_predictions", pairs, predictions[-1])
+        if run.study.training.objective != "none":
+            adapter = run.step(finetune, pairs, base_model, run.study, folder=run.workspace / "training").adopted_into(run.folder)
+            _gate(run, "training", adapter)
+            predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study))
+            _gate(run, "tuned_predictions", pairs, predictions[-1])
+        run.step(measure, pairs, marts, predictions)
+        run.write_manifest("reporting")
+        publish(run.folder)
+    return str(run.folder)
+
+
+def _tables(run: StudyRun) -> tuple[FileSet, FileSet]:
+    """Survey -> staged answers -> subgroup tables -> pairs, each behind its gate."""
+    survey = _survey(run)
+    staged = run.step(ingest_survey, survey, run.study, folder=run.workspace / "surveys")
+    run.survey = read_report(staged)
+    _gate(run, "intake", staged)
+    _gate(run, "staging", staged)
+    marts = run.step(build_marts, staged, run.study)
+    _gate(run, "marts", marts)
+    pairs = run.step(build_pairs, marts, run.study, run.survey["country_name"])
+    _gate(run, "pairs", pairs)
+    return marts, pairs
+
+
+def _survey(run: StudyRun) -> FileSet:
+    """The user's file where it lies, or the synthetic survey."""
+    file = run.study.survey.file
+    if file == "synthetic":
+        return run.step(write_synthetic_survey, run.study.survey.synthetic_seed, folder=run.workspace / "surveys" / "synthetic")
+    path = Path(file or "").expanduser().resolve()
+    return file_set(path.parent, [path.name])
+
+
+def _gate(run: StudyRun, stage: str, *made: FileSet) -> None:
+    limits = Limits(
+        minimum_respondents=run.study.subgroups.minimum_respondents,
+        quarantine_limit=run.study.survey.quarantine_limit,
+        country=str(run.survey["country"]),
+    )
+    run.step(check_gate, stage, list(made), limits)

@@ -1,0 +1,33 @@
+"""Prefect tasks of the intake stage."""
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from tasks.files import FileSet, file_set
+from tasks.intake import ingest, synthetic
+from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.study import Study
+
+
+@task(name="write the synthetic survey", cache_key_fn=content_key("synthetic", version=1), **STORED)
+def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
+    """The survey that ships with the project, generated: evidence of nothing."""
+    path = synthetic.write_synthetic_survey(folder, seed=seed)
+    get_run_logger().info("synthetic survey %s", path.name)
+    return file_set(folder, [path.name])
+
+
+@task(
+    name="take in the survey",
+    retries=2,
+    retry_delay_seconds=[2, 10],
+    retry_condition_fn=is_worth_retrying,
+    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions")),
+    **STORED,
+)
+def ingest_survey(survey: FileSet, study: Study, folder: Path) -> FileSet:
+    """Raw and staged answers of one survey file (sql/raw, sql/staging)."""
+    staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder)
+    get_run_logger().info("%d respondents, %d items", staged.rows["stg_respondents"], staged.rows["items"])
+    return staged

@@ -1,0 +1,23 @@
+"""Prefect tasks of the quality stage: gates."""
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+from prefect.artifacts import create_markdown_artifact
+
+from tasks.errors import GateError
+from tasks.files import FileSet, file_set
+from tasks.policy import STORED, content_key
+from tasks.quality.evidence import Limits, check
+
+
+@task(name="gate", task_run_name="gate: {stage}", cache_key_fn=content_key("gate", version=1), **STORED)
+def check_gate(stage: str, made: list[FileSet], limits: Limits, folder: Path) -> FileSet:
+    """Every rule of the stage's tables holds, or the study stops here."""
+    try:
+        result = check(stage, made=made, limits=limits, folder=folder)
+    except GateError as error:
+        create_markdown_artifact(f"## Gate failed: {stage}\n\n{error}", key=f"gate-{stage.replace('_', '-')}", description=f"Gate {stage} failed")
+        raise
+    get_run_logger().info("gate %s: %d rules hold", stage, result.passed)
+    return file_set(folder, [f"quality/{stage}", f"quality/{stage}.json"])

@@ -1,0 +1,42 @@
+"""Prefect tasks of the training stage. Torch is imported by the functions that they call, when they are called: a run from the cache needs none."""
+
+from pathlib import Path
+
+from prefect import get_run_logger, task
+
+from tasks.files import FileSet
+from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.study import Study
+from tasks.training import launcher
+
+
+@task(
+    name="prepare the model",
+    retries=2,
+    retry_delay_seconds=[5, 30],
+    retry_condition_fn=is_worth_retrying,
+    cache_key_fn=content_key("model", version=1),
+    **STORED,
+)
+def prepare_model(name: str, folder: Path) -> FileSet:
+    """The model's files on this machine."""
+    from tasks.training import model
+
+    made = model.prepare_model(name, cache=folder)
+    get_run_logger().info("model %s in %s", name, made.folder)
+    return made
+
+
+@task(
+    name="fine-tune",
+    tags=["gpu"],
+    retries=1,
+    retry_delay_seconds=10,
+    cache_key_fn=content_key("adapter", version=launcher.CODE_VERSION, sections=launcher.SECTIONS),
+    **STORED,
+)
+def finetune(pairs: FileSet, model: FileSet, study: Study, folder: Path) -> FileSet:
+    """A LoRA adapter by the Accelerate worker; goes on from its newest checkpoint."""
+    made = launcher.finetune(pairs, model, study, folder=folder)
+    get_run_logger().info("adapter in %s", made.folder)
+    return made

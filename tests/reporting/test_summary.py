@@ -1,0 +1,97 @@
+"""summary.json: its arithmetic, its shape, and the headline table made from it. Runs are made up (conftest.py)."""
+
+import json
+
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from tasks.errors import StepError
+from tasks.reporting.contents import Statistic
+from tasks.reporting.summary import Facts, headline_rows, headline_table, persona_changes_answer, write_summary
+from tasks.reporting.views import skill
+
+NULL_BOUNDS = {"low": None, "high": None}
+
+
+def summary_of(folder):
+    return json.loads((folder / "summary.json").read_text())
+
+
+def answers(variant, choices):
+    items = [f"Q{place}" for place in range(len(choices))]
+    columns = {"model": "tuned", "reader": "likelihood", "variant": variant, "split": "ood_test", "subgroup_id": "sex=Female"}
+    return pd.DataFrame({"item": items, "choice": choices}).assign(**columns)
+
+
+def test_the_summary_has_the_keys_that_the_design_names(made_up_run):
+    summary = summary_of(made_up_run())
+    assert list(summary) == [
+        "study", "run_id", "synthetic", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "ceiling", "disparity",
+        "gates", "seconds",
+    ]  # fmt: skip
+    assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions"}
+    assert summary["base"]["accuracy"]["ood_test"] == {"value": 0.31, **NULL_BOUNDS}
+    assert summary["baselines"]["additive"]["accuracy"]["ood_test"] == {"value": 0.67, **NULL_BOUNDS}
+    assert summary["controls"]["blank_persona"]["accuracy"]["ood_test"] == {"value": 0.57, **NULL_BOUNDS}
+    assert summary["ceiling"] is None and summary["synthetic"] is True
+
+
+def test_pairs_are_counted_by_split(made_up_run):
+    folder = made_up_run()
+    pairs = pd.read_parquet(folder / "tables" / "pairs.parquet")
+    counted = summary_of(folder)["pairs"]
+    assert counted["total"] == len(pairs) == counted["train"] + counted["id_test"] + counted["ood_test"]
+    assert counted["questions"] == 6
+
+
+def test_skill_is_the_share_of_the_baselines_errors_that_are_avoided(made_up_run):
+    reached = summary_of(made_up_run())["skill"]
+    assert reached["tuned"]["national_mode"]["ood_test"]["value"] == pytest.approx((0.62 - 0.58) / (1 - 0.58))
+    assert reached["base"]["additive"]["ood_test"]["value"] == pytest.approx((0.31 - 0.67) / (1 - 0.67))
+
+
+def test_skill_is_null_where_the_baseline_leaves_under_two_points_to_gain():
+    assert skill(Statistic(0.99), Statistic(0.981)) is None
+    assert skill(None, Statistic(0.5)) is None
+    assert skill(Statistic(0.75), Statistic(0.5)) == 0.5
+
+
+def test_the_persona_changes_the_answers_that_differ_from_the_blank_persona():
+    predictions = pd.concat([answers("plain", [1, 2, 3, 4]), answers("blank_persona", [1, 2, 3, 1]), answers("permuted_persona", [4, 4, 4, 3])])
+    assert persona_changes_answer(predictions, model="tuned") == {"id_test": None, "ood_test": {"value": 0.25, **NULL_BOUNDS}}
+
+
+def test_a_base_only_run_has_no_tuned_numbers(made_up_run):
+    summary = summary_of(made_up_run(trained=False))
+    assert "tuned" not in summary and "tuned" not in summary["skill"]
+    assert summary["controls"]["persona_changes_answer"] == {"id_test": None, "ood_test": None}
+    assert summary["disparity"]["sex"]["base"] and summary["disparity"]["sex"]["change"] is None
+
+
+def test_a_gap_changes_by_the_difference_of_tuned_and_base(made_up_run):
+    gap = summary_of(made_up_run())["disparity"]["religion"]
+    assert gap["change"]["value"] == pytest.approx(gap["tuned"]["value"] - gap["base"]["value"])
+
+
+def test_a_run_without_predictions_gets_no_summary(made_up_run):
+    folder = made_up_run(without=("predictions",))
+    (folder / "summary.json").unlink()
+    with pytest.raises(StepError, match="lacks predictions"):
+        write_summary(folder, Facts("made-up", "run", {}, {}, {}))
+    assert not (folder / "summary.json").exists()
+
+
+def test_the_headline_names_models_controls_and_baselines_with_accuracy_and_skill(made_up_run):
+    rows = {row["answers by"]: row for row in headline_rows(summary_of(made_up_run()))}
+    assert list(rows) == [
+        "Tuned model", "Base model", "Tuned, blank persona", "Tuned, permuted persona", "National mode", "Parent mode", "Additive", "Chance",
+    ]  # fmt: skip
+    assert rows["Tuned model"]["ood_test accuracy"] == "62.0%" and rows["Tuned model"]["ood_test skill"] == "+0.10"
+
+
+def test_the_terminal_table_says_synthetic_and_unweighted(made_up_run):
+    console = Console(width=140, record=True)
+    console.print(headline_table(summary_of(made_up_run(weighted=False))))
+    text = console.export_text()
+    assert "SYNTHETIC" in text and "UNWEIGHTED" in text and "National mode" in text
