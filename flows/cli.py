@@ -13,13 +13,15 @@ from typing import Annotated, Any
 import click
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
+from rich.text import Text
 
 from flows.server import local_server
 from tasks.errors import InputError, ValuescapeError
 from tasks.files import make_workspace
+from tasks.intake.formats import sniff
 from tasks.progress import report_to_terminal
-from tasks.study import load_study, overridden, shipped_studies
+from tasks.study import Study, load_study, overridden, shipped_studies
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__)
 console = Console()
@@ -44,14 +46,19 @@ def run(
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
     surveys = [str(path.expanduser().resolve()) for path in survey or []]
-    # What is wrong with the study or the workspace is said before a server starts.
-    load_study(study, overrides=overridden(set_, surveys=surveys, country=country, model=model))
-    make_workspace(workspace)
+    _refuse_early(load_study(study, overrides=overridden(set_, surveys=surveys, country=country, model=model)), workspace)
     with local_server(workspace / "prefect"):
         from flows.study import study_flow
 
         folder = Path(study_flow(study, surveys, country, model, set_, str(workspace), fresh))
     _show_result(folder)
+
+
+def _refuse_early(study: Study, workspace: Path) -> None:
+    """What is plainly wrong with the survey file or the workspace is said before a server starts."""
+    if not study.survey.is_synthetic:
+        sniff(study.survey.path())
+    make_workspace(workspace)
 
 
 def _show_result(folder: Path) -> None:
@@ -83,13 +90,14 @@ def inspect(
 def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """List the runs of a workspace, the newest last. Example: valuescape runs"""
     found = [_read(folder / "manifest.json") for folder in _run_folders(workspace)]
-    listed = [{name: manifest[name] for name in ("study_name", "run_id", "status", "synthetic", "started")} for manifest in found]
+    listed = [{name: manifest[name] for name in ("study_name", "run_id", "status", "synthetic", "error")} for manifest in found]
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
         return
-    table = Table("study", "run", "status", "synthetic", "started")
+    table = Table("study", Column("run", no_wrap=True), "status", "survey", "error")
     for row in listed:
-        table.add_row(*(str(value) for value in row.values()))
+        first_line = str(row["error"] or "").partition("\n")[0]
+        table.add_row(row["study_name"], row["run_id"], row["status"], "synthetic" if row["synthetic"] else "real", Text(first_line))
     console.print(table if found else f"No runs in {workspace} yet; start one with `valuescape run sample`.")
 
 
@@ -129,14 +137,23 @@ def main() -> None:
     """Errors that a user is meant to read are printed alone, without a traceback."""
     report_to_terminal()
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    code = _call_app()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Not sys.exit: DuckDB's bindings would list on the terminal every object that Prefect's daemon threads still hold.
+    os._exit(code)
+
+
+def _call_app() -> int:
     try:
         app(standalone_mode=False)
     except click.ClickException as error:
         error.show()
-        sys.exit(2)
+        return 2
     except ValuescapeError as error:
         Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         Console(stderr=True).print("valuescape: interrupted; what was done is kept, and repeating the command goes on from there")
-        sys.exit(INTERRUPTED)
+        return INTERRUPTED
+    return 0

@@ -1,7 +1,7 @@
 """One execution of a study: its folder, its manifest, and how it calls a step.
 
-    with open_run(study, workspace=workspace, fresh=False) as run:
-        marts = run.step(build_marts, staged, run.study)
+with open_run(study, workspace=workspace, fresh=False) as run:
+    marts = run.step(build_marts, staged, run.study)
 """
 
 import logging
@@ -10,12 +10,12 @@ import platform
 import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from prefect import Task
 from prefect.context import FlowRunContext
@@ -71,7 +71,7 @@ class StudyRun:
         result: FileSet = state.result()
         return result, state.name == "Cached"
 
-    def write_manifest(self, status: str) -> None:
+    def write_manifest(self, status: Literal["running", "failed", "finished"], *, error: str | None = None) -> None:
         """The whole configuration, inputs, versions, hardware and timings; written at the start, and again when the run ends."""
         write_json(
             self.folder / "manifest.json",
@@ -79,6 +79,7 @@ class StudyRun:
                 "study_name": self.study.name,
                 "run_id": self.run_id,
                 "status": status,
+                "error": error,
                 "synthetic": self.survey.get("synthetic"),
                 "started": self.started,
                 "updated": _now(),
@@ -114,8 +115,8 @@ def open_run(study: Study, *, workspace: Path, fresh: bool) -> Iterator[StudyRun
     try:
         yield run
     except BaseException as error:
-        if not isinstance(error, StepError) or "cannot write" not in str(error):  # a full disk takes no manifest either
-            run.write_manifest(f"failed: {type(error).__name__}: {error}")
+        with suppress(StepError):  # a full disk takes no manifest either; the error that filled it is the one to raise
+            run.write_manifest("failed", error=f"{type(error).__name__}: {error}")
         raise
     run.finish()
 

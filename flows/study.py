@@ -1,7 +1,7 @@
 """The study: from a survey file to a before/after report. A table of contents; each step is a task of tasks/<stage>/steps.py.
 
-    valuescape run sample
-    prefect deployment run study/study --param study=sample
+valuescape run sample
+prefect deployment run study/study --param study=sample
 """
 
 from pathlib import Path
@@ -57,7 +57,7 @@ def study_flow(
             predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study))
             _gate(run, "tuned_predictions", pairs, predictions[-1])
         run.step(measure, pairs, marts, predictions)
-        run.write_manifest("reporting")
+        run.write_manifest("running")
         publish(run.folder)
     return str(run.folder)
 
@@ -78,10 +78,9 @@ def _tables(run: StudyRun) -> tuple[FileSet, FileSet]:
 
 def _survey(run: StudyRun) -> FileSet:
     """The user's file where it lies, or the synthetic survey."""
-    file = run.study.survey.file
-    if file == "synthetic":
+    if run.study.survey.is_synthetic:
         return run.step(write_synthetic_survey, run.study.survey.synthetic_seed, folder=run.workspace / "surveys" / "synthetic")
-    path = Path(file or "").expanduser().resolve()
+    path = run.study.survey.path()
     return file_set(path.parent, [path.name])
 
 

@@ -31,6 +31,22 @@ class SurveySection(Section):
     quarantine_limit: Share = 0.005
     synthetic_seed: int = 20260412
 
+    @property
+    def is_synthetic(self) -> bool:
+        return self.file == "synthetic"
+
+    def path(self) -> Path:
+        """The user's file. Raises InputError when none is named, or none is there."""
+        if self.file is None:
+            raise InputError(
+                "this study takes a survey file of yours: give it as --survey FILE. World Values Survey files are downloaded from the survey's own "
+                "site (worldvaluessurvey.org, Data and documentation), as Csv or ExcelTxt"
+            )
+        found = Path(self.file).expanduser().resolve()
+        if not found.is_file():
+            raise InputError(f"survey file {found} does not exist or is no file. Give the path of the file as downloaded and unzipped")
+        return found
+
 
 class DimensionSection(Section):
     """One respondent column as a dimension. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves
@@ -151,9 +167,7 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
         raise InputError(f"study {path}: {_explain(error)}") from error
 
 
-def overridden(
-    overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | None = None, model: str | None = None
-) -> list[str]:
+def overridden(overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | None = None, model: str | None = None) -> list[str]:
     """The command line's choices as lines for `load_study`. Raises InputError for more survey files than a study can take."""
     if surveys and len(surveys) > 1:
         raise InputError(f"{len(surveys)} survey files were given; a study takes one. Run a study for each of them")

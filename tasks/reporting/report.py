@@ -144,7 +144,8 @@ def _dumbbell(rows: Sequence[GroupRow], *, metric: str, name: str) -> Figure | N
 def _gaps(contents: Contents) -> dict[str, Any]:
     split = views.main_split(contents.summary)
     rows = views.gap_rows(views.comparable(contents.tables.get("disparities"), reader=contents.reader), split=split)
-    caption = f"Distance between the best and the worst level of a dimension. {tables.SPLIT_NAMES[split]} ({split}), {_basis(contents)}."
+    named = f"the {'tuned' if contents.trained else 'base'} model's are named"
+    caption = f"Distance between the best and the worst level of a dimension ({named}). {tables.SPLIT_NAMES[split]} ({split}), {_basis(contents)}."
     return {"gaps": tables.gaps(rows, caption=caption) if rows else None}
 
 

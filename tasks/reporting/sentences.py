@@ -8,7 +8,7 @@ No interval is computed yet, so a difference under CLOSE is called close, never 
 from typing import NamedTuple
 
 from tasks.reporting import formats, tables, views
-from tasks.reporting.contents import SPLITS, Contents, Statistic, setting
+from tasks.reporting.contents import SPLITS, Contents, Statistic
 
 CLOSE = 0.02
 PAIRS_OF = {
@@ -36,12 +36,11 @@ def headline(contents: Contents) -> list[str]:
 def subject(contents: Contents) -> str:
     """What was studied, in one line: model, country, wave, respondents, weighting, questions, subgroups."""
     survey, pairs = contents.manifest["survey"], contents.summary["pairs"]
-    model = formats.label(setting(contents.manifest, "study", "model", "name", default="unnamed"))
     country = formats.label(survey.get("country_name") or survey.get("country", formats.ABSENT))
     place = f"{country}, wave {formats.label(survey.get('wave', formats.ABSENT))}"
     asked = f"{formats.thousands(pairs.get('questions'))} questions, {formats.thousands(pairs.get('subgroups'))} subgroups"
     respondents = formats.thousands(survey.get("respondents"))
-    return f"Model {model} against {respondents} respondents ({place}; {tables.weighting(contents)}): {asked}."
+    return f"{tables.model_name(contents)} against {respondents} respondents ({place}; {tables.weighting(contents)}): {asked}."
 
 
 def mass_outside(contents: Contents) -> str:

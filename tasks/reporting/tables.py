@@ -18,6 +18,7 @@ from tasks.reporting.views import ContestedRow, GapRow, GroupRow, HeadlineRow
 
 SPLIT_NAMES = {"ood_test": "Unseen subgroups", "id_test": "Trained subgroups, unseen cells"}
 METRIC_NAMES = {"accuracy": "Accuracy", "nmae": "NMAE"}
+MODEL_NAMES = {"sample": "SmolLM2-135M-Instruct (the sample, from 4-bit weights)"}
 KIND_NAMES = {"model": "Models", "control": "Controls", "baseline": "Baselines (no language model)"}
 
 
@@ -105,7 +106,7 @@ def landscape(means: pd.DataFrame, *, caption: str) -> Table:
 def timings(contents: Contents) -> Table:
     seconds = contents.summary.get("seconds") or {}
     rows = [[formats.label(stage), formats.duration(value)] for stage, value in seconds.items()]
-    return Table("Time per stage.", ("Stage", "Time"), [Block("", rows)])
+    return Table("Time per stage; a stage whose stored result was used takes next to none.", ("Stage", "Time"), [Block("", rows)])
 
 
 def study_card(contents: Contents) -> list[tuple[str, str]]:
@@ -126,13 +127,18 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
         ("Smallest cell", f"{contents.minimum_respondents} valid answers; smaller ones are neither asked nor shown"),
         ("Pairs", ", ".join(f"{formats.thousands(count)} {name}" for name, count in pairs.items())),
         ("Split", split),
-        ("Model", f"{of('study', 'model', 'name')} ({of('study', 'model', 'dtype')})"),
+        ("Model", f"{model_name(contents)}, {of('study', 'model', 'dtype')} precision"),
         ("Training", f"objective {of('study', 'training', 'objective')}" + (f", {epochs} epochs" if contents.trained else "")),
         ("Answer reader", contents.reader),
         ("Seed", of("study", "seed")),
         ("Versions", _joined(manifest.get("versions"))),
         ("Hardware", _joined(manifest.get("hardware"))),
     ]
+
+
+def model_name(contents: Contents) -> str:
+    name = formats.label(setting(contents.manifest, "study", "model", "name", default=formats.ABSENT))
+    return MODEL_NAMES.get(name, name)
 
 
 def weighting(contents: Contents) -> str:

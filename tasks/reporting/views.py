@@ -248,14 +248,14 @@ def _subgroup_name(row: Mapping[Any, Any]) -> str:
 
 
 def gap_rows(disparities: pd.DataFrame, *, split: str) -> list[GapRow]:
-    """One row per metric and dimension, from comparable rows of the disparities table."""
+    """One row per metric and dimension, in that order, from comparable rows of the disparities table."""
     if disparities.empty:
         return []
     frame = disparities[(disparities["split"] == split) & disparities["metric"].isin(["accuracy", "nmae"])]
     if "variant" in frame:
         frame = frame[frame["variant"] == "plain"]
     frame = frame[~frame["dimension"].isin(NO_LEVELS)]
-    return [_gap_row(group) for _, group in frame.groupby(["metric", "dimension"], sort=False)]
+    return [_gap_row(group) for _, group in frame.groupby(["metric", "dimension"])]
 
 
 def _gap_row(group: pd.DataFrame) -> GapRow:

@@ -78,15 +78,14 @@ def _alone(work: Path) -> Iterator[None]:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
-            raise StepError(
-                f"another run is training the same adapter in {work}. Wait for its end, then run again: its result is used."
-            ) from error
+            raise StepError(f"another run is training the same adapter in {work}. Wait for its end, then run again: its result is used.") from error
         yield
 
 
 def _launch(work: Path) -> None:
+    threads = str(len(os.sched_getaffinity(0)))  # Accelerate would take one
     command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
-    command += ["-m", "tasks.training.worker", str(work / "job.json")]
+    command += ["--num_cpu_threads_per_process", threads, "-m", "tasks.training.worker", str(work / "job.json")]
     environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with (work / "worker.log").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
