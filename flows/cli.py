@@ -10,14 +10,13 @@ import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
 
-import click
 import typer
 from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
 from flows.server import local_server
-from tasks.errors import InputError, ValuescapeError
+from tasks.errors import InputError, InterruptedRunError, ValuescapeError
 from tasks.files import make_workspace
 from tasks.intake.formats import sniff
 from tasks.progress import report_to_terminal
@@ -25,7 +24,6 @@ from tasks.study import Study, load_study, overridden, shipped_studies
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__)
 console = Console()
-INTERRUPTED = 130
 
 Workspace = Annotated[Path, typer.Option(envvar="VALUESCAPE_HOME", help="Folder that holds surveys, runs and results.")]
 WORKSPACE = Path("workspace")
@@ -47,10 +45,13 @@ def run(
     """
     surveys = [str(path.expanduser().resolve()) for path in survey or []]
     _refuse_early(load_study(study, overrides=overridden(set_, surveys=surveys, country=country, model=model)), workspace)
-    with local_server(workspace / "prefect"):
-        from flows.study import study_flow
+    try:
+        with local_server(workspace / "prefect"):
+            from flows.study import study_flow
 
-        folder = Path(study_flow(study, surveys, country, model, set_, str(workspace), fresh))
+            folder = Path(study_flow(study, surveys, country, model, set_, str(workspace), fresh))
+    except KeyboardInterrupt as error:
+        raise InterruptedRunError("interrupted; what was done is kept, and the same command goes on from there") from error
     _show_result(folder)
 
 
@@ -146,14 +147,10 @@ def main() -> None:
 
 def _call_app() -> int:
     try:
-        app(standalone_mode=False)
-    except click.ClickException as error:
-        error.show()
-        return 2
+        app()
+    except SystemExit as ended:  # how Typer ends: help and results with 0, a wrong option with 2
+        return int(ended.code or 0)
     except ValuescapeError as error:
         Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
-        Console(stderr=True).print("valuescape: interrupted; what was done is kept, and repeating the command goes on from there")
-        return INTERRUPTED
     return 0

@@ -16,6 +16,12 @@ class InputError(ValuescapeError):
     exit_code = 2
 
 
+class InterruptedRunError(ValuescapeError):
+    """The user pressed Ctrl-C. Exit code 130, as shells have it."""
+
+    exit_code = 130
+
+
 class StepError(ValuescapeError):
     """A step could not be done: a worker died, a disk is full. Exit code 1."""
 

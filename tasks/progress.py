@@ -3,13 +3,10 @@
 import logging
 import sys
 import time
-from collections.abc import Iterable, Iterator
-from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 15.0
 
 logger = logging.getLogger("valuescape")
@@ -17,9 +14,9 @@ console = Console(stderr=True)
 
 
 class Meter:
-    """Counts `total` units of work under one label; use as a context manager and call `advance`."""
+    """Counts `total` units of work under one label; use as a context manager and call `advance`. `total` may be set when it becomes known."""
 
-    def __init__(self, label: str, total: int) -> None:
+    def __init__(self, label: str, total: int | None) -> None:
         self.label, self.total, self.done = label, total, 0
         self._bar = _bar() if console.is_terminal else None
         self._last_line = self._started = time.monotonic()
@@ -37,18 +34,10 @@ class Meter:
     def advance(self, units: int = 1, *, note: str = "") -> None:
         self.done += units
         if self._bar is not None:
-            self._bar.update(self._task, advance=units, note=note)
+            self._bar.update(self._task, total=self.total, advance=units, note=note)
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
-            logger.info("%s: %d of %d%s", self.label, self.done, self.total, f", {note}" if note else "")
-
-
-def track(items: Iterable[Item], *, label: str, total: int) -> Iterator[Item]:
-    """Yield the items, counting each under `label`."""
-    with Meter(label, total) as meter:
-        for item in items:
-            yield item
-            meter.advance()
+            logger.info("%s: %d of %s%s", self.label, self.done, self.total, f", {note}" if note else "")
 
 
 def _bar() -> Progress:

@@ -116,8 +116,8 @@ class TrainingSection(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
-    questions_per_step: Positive = 4
-    pairs_per_question: Positive = 8
+    questions_per_step: Positive = 2
+    pairs_per_question: Positive = 16
     gradient_clip: Annotated[float, Field(gt=0)] = 1.0
     checkpoint_steps: Positive = 10
     evaluate_steps: Positive = 20

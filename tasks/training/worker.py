@@ -70,8 +70,16 @@ class Run:
 
 
 def main() -> None:
+    """The reason for a failure goes to standard output in one line, its traceback to standard error."""
     _die_with_parent()
-    job = Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8"))
+    try:
+        _work(Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
+    except Exception as error:
+        _say({"error": f"{type(error).__name__}: {error}"})
+        raise
+
+
+def _work(job: Job) -> None:
     run = _start(job)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(run))

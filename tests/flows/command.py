@@ -1,0 +1,47 @@
+"""The command line as a user calls it: in a process of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from flows.server import NAMES
+from tasks.study import STUDIES_FOLDER
+
+VALUESCAPE = Path(sys.executable).with_name("valuescape")
+
+SMALL_STUDY = {
+    "name": "small",
+    "title": "A small study for tests",
+    "items": {"include": ["Q1", "Q57", "Q164", "Q152"]},
+    "training": {"epochs": 0.5, "checkpoint_steps": 2, "evaluate_steps": 4},
+}
+
+
+class Ended(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+def environment() -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name not in NAMES}
+    return {**kept, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+
+
+def valuescape(*arguments: str | Path, timeout: float = 600) -> Ended:
+    command = [str(VALUESCAPE), *(str(argument) for argument in arguments)]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment())
+    return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+def write_study(folder: Path, **changes: object) -> Path:
+    """The sample study with four questions and a short training, on two dimensions; `changes` replace whole sections."""
+    sample = yaml.safe_load((STUDIES_FOLDER / "sample.yaml").read_text(encoding="utf-8"))
+    dimensions = {name: sample["dimensions"][name] for name in ("sex", "age_group", "religion")}
+    path = folder / "small.yaml"
+    path.write_text(yaml.safe_dump({**sample, "dimensions": dimensions, **SMALL_STUDY, **changes}), encoding="utf-8")
+    return path

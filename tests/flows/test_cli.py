@@ -1,0 +1,82 @@
+"""What a user gets who makes a mistake: one clear message, no traceback, exit code 2, and nothing left behind."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.flows.command import valuescape, write_study
+
+
+def refused(*arguments: str | Path) -> str:
+    ended = valuescape(*arguments)
+    assert ended.code == 2, ended
+    assert "Traceback" not in ended.err
+    return ended.err
+
+
+def test_a_study_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Path) -> None:
+    message = refused("run", "sampel", "--workspace", tmp_path / "workspace")
+    assert "no study 'sampel'" in message
+    assert "sample" in message
+    assert not (tmp_path / "workspace").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "expected"),
+    [
+        ("training.epohcs=3", "unknown key 'training.epohcs'"),
+        ("training.epochs=many", "training.epochs: Input should be a valid number"),
+        ("training.objective=best", "training.objective: Input should be 'tokens', 'distribution' or 'none'"),
+        ("training", "expected key=value"),
+    ],
+)
+def test_a_setting_that_cannot_be_is_refused(tmp_path: Path, setting: str, expected: str) -> None:
+    assert expected in refused("run", "sample", "--set", setting, "--workspace", tmp_path)
+
+
+def test_a_study_on_the_users_own_file_says_how_to_give_it(tmp_path: Path) -> None:
+    message = refused("run", "country-w7", "--workspace", tmp_path)
+    assert "--survey FILE" in message
+    assert "worldvaluessurvey.org" in message
+
+
+def test_a_missing_survey_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    assert "does not exist" in refused("run", "country-w7", "--survey", tmp_path / "none.csv", "--workspace", tmp_path / "workspace")
+    assert not (tmp_path / "workspace").exists()
+
+
+def test_an_empty_survey_file_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").touch()
+    assert "empty.csv is empty" in refused("run", "country-w7", "--survey", tmp_path / "empty.csv", "--workspace", tmp_path / "workspace")
+
+
+def test_a_workspace_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    message = refused("run", "sample", "--workspace", tmp_path / "file" / "workspace")
+    assert "cannot be written" in message
+    assert "--workspace" in message
+
+
+def test_inspecting_what_is_no_survey_says_what_was_found(tmp_path: Path) -> None:
+    (tmp_path / "notes.csv").write_text("name;age\nA;3\n", encoding="utf-8")
+    message = refused("inspect", tmp_path / "notes.csv")
+    assert "is not a survey" in message
+
+
+def test_a_command_that_does_not_exist_is_refused() -> None:
+    assert "No such command" in refused("rnu")
+
+
+def test_a_study_file_of_ones_own_can_be_wrong_too(tmp_path: Path) -> None:
+    study = write_study(tmp_path, dimensions={"sex": {"column": "Q260", "persona": "You are {level}."}})
+    assert "at least two" in refused("run", study, "--workspace", tmp_path)
+
+
+def test_runs_of_an_empty_workspace_say_how_to_start_one(tmp_path: Path) -> None:
+    ended = valuescape("runs", "--workspace", tmp_path)
+    assert ended.code == 0
+    assert "valuescape run sample" in ended.out
+
+
+def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    assert "no finished run" in refused("report", "--workspace", tmp_path)

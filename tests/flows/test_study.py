@@ -1,0 +1,216 @@
+"""The whole study on real parts: the synthetic survey, a real Prefect server, the real model, from the command line."""
+
+import hashlib
+import json
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+import pytest
+
+from flows.server import local_server
+from tasks.intake.synthetic import write_synthetic_survey
+from tests.flows.command import VALUESCAPE, environment, valuescape, write_study
+
+pytestmark = pytest.mark.flow
+GATES = ["intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions"]
+TABLES = {
+    "disparities", "distributions", "items", "landscape", "metrics", "options", "pairs", "predictions", "subgroups", "targets", "training_log",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("study")
+
+
+@pytest.fixture(scope="module")
+def workspace(folder: Path) -> Path:
+    """A workspace in which the small study was killed in its training, then run again, and then once more."""
+    workspace = folder / "workspace"
+    study = write_study(folder)
+    _kill_in_training(study, workspace)
+    for name in ("resumed", "again"):
+        began = time.monotonic()
+        ended = valuescape("run", study, "--workspace", workspace)
+        assert ended.code == 0, ended
+        (folder / f"{name}.txt").write_text(ended.out + ended.err, encoding="utf-8")
+        (folder / f"{name}.seconds").write_text(str(time.monotonic() - began), encoding="utf-8")
+    return workspace
+
+
+def _kill_in_training(study: Path, workspace: Path) -> None:
+    """Ctrl-C, once the worker has written a checkpoint."""
+    process = subprocess.Popen(
+        [VALUESCAPE, "run", study, "--workspace", workspace],
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        env=environment(),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # a shell's background job ignores it
+    )
+    deadline = time.monotonic() + 300
+    while not list((workspace / "training").glob("*/checkpoints/step-*")):
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "the same command goes on from there" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.fixture
+def run(workspace: Path) -> Path:
+    return workspace / "runs" / "small" / "latest"
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
+
+
+def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
+    assert {path.stem for path in (run / "tables").glob("*.parquet")} == TABLES
+    assert {path.name for path in (run / "adapter").iterdir()} >= {
+        "adapter_config.json",
+        "adapter_model.safetensors",
+        "README.md",
+        "training_log.jsonl",
+    }
+    assert (run / "report" / "index.html").stat().st_size > 50_000
+    assert {path.stem for path in (run / "dataset").glob("*.jsonl")} == {"train", "validation", "id_test", "ood_test"}
+    with duckdb.connect(str(run / "study.duckdb"), read_only=True) as connection:
+        assert {name for (name,) in connection.execute("select table_name from duckdb_tables()").fetchall()} == TABLES
+
+
+def test_every_gate_was_passed(run: Path) -> None:
+    gates = read(run / "quality" / "gates.json")
+    assert [gate["stage"] for gate in gates] == GATES
+    assert all(gate["failed"] == 0 and gate["passed"] > 0 for gate in gates)
+
+
+def test_it_says_everywhere_that_the_survey_is_synthetic(folder: Path, run: Path) -> None:
+    assert read(run / "manifest.json")["synthetic"] is True
+    assert read(run / "summary.json")["synthetic"] is True
+    assert "evidence of nothing" in (run / "report" / "index.html").read_text(encoding="utf-8").lower()
+    assert "SYNTHETIC" in (folder / "resumed.txt").read_text(encoding="utf-8")
+
+
+def test_the_summary_is_what_the_tables_say(run: Path) -> None:
+    summary = read(run / "summary.json")
+    pairs = pd.read_parquet(run / "tables" / "pairs.parquet").set_index(["item", "subgroup_id"])
+    predictions = pd.read_parquet(run / "tables" / "predictions.parquet")
+    for model in ("base", "tuned"):
+        ours = predictions[(predictions["model"] == model) & (predictions["variant"] == "plain") & (predictions["split"] == "ood_test")]
+        targets = pairs.loc[pd.MultiIndex.from_frame(ours[["item", "subgroup_id"]]), "tied_codes"]
+        right = [choice in codes for choice, codes in zip(ours["choice"], targets, strict=True)]
+        assert summary[model]["accuracy"]["ood_test"]["value"] == pytest.approx(sum(right) / len(right))
+    assert set(summary["baselines"]) == {"national_mode", "parent_mode", "additive", "chance"}
+
+
+def test_fine_tuning_brings_the_model_nearer_to_the_survey(run: Path) -> None:
+    summary = read(run / "summary.json")
+    assert summary["tuned"]["emd"]["ood_test"]["value"] < summary["base"]["emd"]["ood_test"]["value"]
+
+
+def test_no_respondent_leaves_raw_and_staging(run: Path) -> None:
+    for path in (run / "tables").glob("*.parquet"):
+        columns = pd.read_parquet(path).columns
+        assert "respondent_id" not in columns
+        if "respondents" in columns:
+            assert pd.read_parquet(path)["respondents"].min() >= 30
+
+
+def test_the_workspace_is_for_its_user_alone(workspace: Path) -> None:
+    assert workspace.stat().st_mode & 0o077 == 0
+
+
+def test_an_interrupted_training_goes_on_from_its_checkpoint(folder: Path, run: Path) -> None:
+    log = pd.read_parquet(run / "tables" / "training_log.parquet")
+    assert list(log["step"]) == list(range(1, len(log) + 1))
+    assert "fine-tuning goes on from step" in (folder / "resumed.txt").read_text(encoding="utf-8")
+    assert "reused: score a model: base" in (folder / "resumed.txt").read_text(encoding="utf-8")
+
+
+def test_a_second_run_reuses_every_step_and_says_so(folder: Path, run: Path) -> None:
+    manifest = read(run / "manifest.json")
+    assert len(manifest["reused"]) == len(manifest["seconds"]) == 17
+    assert "Reused from earlier runs" in (folder / "again.txt").read_text(encoding="utf-8")
+
+
+def test_a_second_run_has_the_same_tables(run: Path) -> None:
+    earlier = sorted(path for path in run.parent.iterdir() if not path.is_symlink() and read(path / "manifest.json")["status"] == "finished")
+    first, second = ({path.name: _sha256(path) for path in (folder / "tables").iterdir()} for folder in earlier[-2:])
+    assert first == second
+
+
+def _sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def test_runs_lists_how_each_ended(workspace: Path) -> None:
+    listed = json.loads(valuescape("runs", "--workspace", workspace, "--json").out)
+    assert [entry["status"] for entry in listed][:3] == ["failed", "finished", "finished"]
+
+
+def test_report_prints_the_newest_page(workspace: Path, run: Path) -> None:
+    assert Path(valuescape("report", "small", "--workspace", workspace).out.strip()) == (run / "report" / "index.html").resolve()
+
+
+def test_prefect_keeps_the_record_of_every_run(workspace: Path) -> None:
+    with _client(workspace) as client:
+        runs = client.read_flow_runs()
+        artifacts = {artifact.key for artifact in client.read_artifacts()}
+    assert sorted(run.state_name for run in runs if run.state_name)[-2:] == ["Completed", "Completed"]
+    assert {"headline", "gates", "report"} <= artifacts
+
+
+@contextmanager
+def _client(workspace: Path) -> Iterator[Any]:
+    with local_server(workspace / "prefect"):
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            yield client
+
+
+def test_a_failed_gate_stops_the_study_and_names_table_rule_and_count(folder: Path, workspace: Path) -> None:
+    survey = _with_unknown_codes(write_synthetic_survey(folder))
+    study = write_study(folder, survey={"country": "SGP"})
+    ended = valuescape("run", study, "--survey", survey, "--workspace", workspace)
+    assert ended.code == 1
+    assert "gate intake" in ended.err
+    assert "assert_answer_quarantine_within_limit" in ended.err
+    assert "Q57" in ended.err
+    assert "Traceback" not in ended.err
+    failed = sorted((workspace / "runs" / "small").iterdir())[-2:]
+    assert not any((path / "tables").exists() for path in failed if read(path / "manifest.json")["status"] == "failed")
+
+
+def _with_unknown_codes(survey: Path) -> Path:
+    """Every second answer to Q57 becomes a code that the codebook does not know."""
+    rows = pd.read_csv(survey, sep=";", dtype=str, encoding="utf-8-sig")
+    rows.loc[::2, "Q57"] = "7"
+    damaged = survey.with_name("damaged.csv")
+    rows.to_csv(damaged, sep=";", index=False, encoding="utf-8-sig")
+    return damaged
+
+
+@pytest.mark.parametrize(
+    ("dropped", "expected"), [("W_WEIGHT", "weight: none"), ("Q289", "Q289")], ids=["without its weight column", "without a dimension's column"]
+)
+def test_a_survey_that_lacks_a_column_is_refused(folder: Path, workspace: Path, dropped: str, expected: str) -> None:
+    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
+    rows.drop(columns=dropped).to_csv(folder / "lacking.csv", sep=";", index=False)
+    study = write_study(folder, survey={"country": "SGP"})
+    ended = valuescape("run", study, "--survey", folder / "lacking.csv", "--workspace", workspace)
+    assert ended.code == 2
+    assert expected in ended.err
+    assert "Traceback" not in ended.err
