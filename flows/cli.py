@@ -18,9 +18,10 @@ from rich.text import Text
 from flows.server import local_server
 from tasks.errors import InputError, InterruptedRunError, ValuescapeError
 from tasks.files import make_workspace
-from tasks.intake.formats import sniff
+from tasks.intake.formats import readable_format
 from tasks.progress import report_to_terminal
 from tasks.study import Study, load_study, overridden, shipped_studies
+from tasks.training.launcher import THREADS
 
 app = typer.Typer(no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, rich_markup_mode="rich", help=__doc__)
 console = Console()
@@ -58,7 +59,7 @@ def run(
 def _refuse_early(study: Study, workspace: Path) -> None:
     """What is plainly wrong with the survey file or the workspace is said before a server starts."""
     if not study.survey.is_synthetic:
-        sniff(study.survey.path())
+        readable_format(study.survey.path())
     make_workspace(workspace)
 
 
@@ -91,7 +92,7 @@ def inspect(
 def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """List the runs of a workspace, the newest last. Example: valuescape runs"""
     found = [_read(folder / "manifest.json") for folder in _run_folders(workspace)]
-    listed = [{name: manifest[name] for name in ("study_name", "run_id", "status", "synthetic", "error")} for manifest in found]
+    listed = [{name: manifest.get(name) for name in ("study_name", "run_id", "status", "synthetic", "error")} for manifest in found]
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
         return
@@ -137,7 +138,7 @@ def _read(path: Path) -> Any:
 def main() -> None:
     """Errors that a user is meant to read are printed alone, without a traceback."""
     report_to_terminal()
-    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.update({name: value for name, value in {**THREADS, "HF_HUB_DISABLE_TELEMETRY": "1"}.items() if name not in os.environ})
     code = _call_app()
     sys.stdout.flush()
     sys.stderr.flush()

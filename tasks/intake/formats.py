@@ -80,15 +80,21 @@ def read_survey(path: Path) -> RawSurvey:
 
     Raises InputError for a file that is missing, empty, damaged, of another format, without survey columns or with duplicate ones.
     """
-    container = sniff(path)
-    if container not in READERS:
-        raise InputError(f"{path.name}: found {container}, expected Csv or ExcelTxt. {WHAT_TO_DO}")
+    container = readable_format(path)
     table = READERS[container](path)
     headers = _headers(table.header, path=path)
     frame = pd.DataFrame(dict(zip(headers, table.columns, strict=True)), dtype="str")
     if frame.empty:
         raise InputError(f"{path.name}: found {len(headers)} columns and no respondent, expected one row per respondent. Download the file again")
     return RawSurvey(path, _official_format(container, headers=headers, frame=frame), headers, frame)
+
+
+def readable_format(path: Path) -> str:
+    """The key of READERS for a file, by its first bytes. Raises InputError for a file that no reader takes."""
+    container = sniff(path)
+    if container not in READERS:
+        raise InputError(f"{path.name}: found {container}, expected Csv or ExcelTxt. {WHAT_TO_DO}")
+    return container
 
 
 def sniff(path: Path) -> str:

@@ -30,6 +30,7 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 MANIFEST_KEYS = ("study", "study_name", "run_id", "survey")
 SUMMARY_KEYS = ("synthetic", "pairs", "base", "baselines")
+SHOWN_FROM = 30
 SPLITS = ("ood_test", "id_test")
 REMEDY = "Run the study again (a step that already succeeded is taken from its cache), or delete this run."
 
@@ -70,8 +71,14 @@ class Contents:
         return bool(self.summary.get("tuned"))
 
     @property
-    def minimum_respondents(self) -> int:
-        return int(setting(self.manifest, "study", "subgroups", "minimum_respondents", default=30))
+    def asked_from(self) -> int:
+        """Valid answers of the smallest cell that the study asks about."""
+        return int(setting(self.manifest, "study", "subgroups", "minimum_respondents", default=SHOWN_FROM))
+
+    @property
+    def shown_from(self) -> int:
+        """Respondents of the smallest cell that a report shows, however small the study's own are."""
+        return max(SHOWN_FROM, self.asked_from)
 
     @property
     def reader(self) -> str:

@@ -113,7 +113,7 @@ def _groups(contents: Contents, scores: Scores) -> dict[str, Any]:
         "levels": tables.groups(levels, caption=caption, by_dimension=True) if levels else None,
         "subgroups": tables.groups(subgroups, caption=listed, by_dimension=False) if subgroups else None,
         "subgroup_count": len(subgroups),
-        "minimum_respondents": contents.minimum_respondents,
+        "shown_from": contents.shown_from,
         "where": where,
     }
 

@@ -124,7 +124,7 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
         ("Country", f"{of('survey', 'country_name')} ({of('survey', 'country')})"),
         ("Respondents", f"{formats.thousands(setting(manifest, 'survey', 'respondents', default=None))}, {weighting(contents)}"),
         ("Dimensions", ", ".join(map(formats.dimension, setting(manifest, "study", "dimensions", default={}))) or formats.ABSENT),
-        ("Smallest cell", f"{contents.minimum_respondents} valid answers; smaller ones are neither asked nor shown"),
+        ("Smallest cell", f"{contents.asked_from} valid answers; cells of fewer than {contents.shown_from} respondents are not shown"),
         ("Pairs", ", ".join(f"{formats.thousands(count)} {name}" for name, count in pairs.items())),
         ("Split", split),
         ("Model", f"{model_name(contents)}, {of('study', 'model', 'dtype')} precision"),

@@ -238,7 +238,7 @@ def _subgroup_names(contents: Contents) -> dict[str, str]:
     subgroups = contents.tables.get("subgroups")
     if subgroups is None:
         return {}
-    large = subgroups[subgroups["respondents"] >= contents.minimum_respondents]
+    large = subgroups[subgroups["respondents"] >= contents.shown_from]
     return {str(row["subgroup_id"]): _subgroup_name(row) for row in large.to_dict("records")}
 
 
@@ -305,7 +305,7 @@ def _modal_answers(contents: Contents, item: str) -> str:
     pairs = contents.tables.get("pairs")
     if pairs is None:
         return formats.ABSENT
-    shown = (pairs["item"] == item) & (pairs["subgroup_order"] > 0) & (pairs["respondents"] >= contents.minimum_respondents)
+    shown = (pairs["item"] == item) & (pairs["subgroup_order"] > 0) & (pairs["respondents"] >= contents.shown_from)
     counts = pairs.loc[shown, "code"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     named = [f"{_option(contents, item, code=code)} ({count})" for code, count in counts.head(ANSWERS_SHOWN).items()]
     more = len(counts) - ANSWERS_SHOWN

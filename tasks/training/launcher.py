@@ -33,6 +33,8 @@ ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
 ERROR_LINES = 15
 PR_SET_PDEATHSIG = 1
+# Threads that wait for one another sleep after a moment: spinning for ever, two busy processes on two cores all but stop each other.
+THREADS = {"GOMP_SPINCOUNT": "10000"}
 CODE_VERSION = 1
 SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
 
@@ -89,8 +91,7 @@ def _launch(work: Path) -> None:
     threads = str(len(os.sched_getaffinity(0)))  # Accelerate would take one
     command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
     command += ["--num_cpu_threads_per_process", threads, "-m", "tasks.training.worker", str(work / "job.json")]
-    # PASSIVE: threads that wait for one another sleep; spinning, two busy processes on two cores all but stop each other.
-    environment = {"OMP_WAIT_POLICY": "PASSIVE", **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    environment = {**THREADS, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with (work / "worker.log").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_die_with_parent
