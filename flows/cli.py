@@ -50,7 +50,9 @@ def run(
         with local_server(workspace / "prefect"):
             from flows.study import study_flow
 
-            folder = Path(study_flow(study, surveys, country, model, set_, str(workspace), fresh))
+            # Whole paths: a retry of the run may start in another folder.
+            named = study if study in shipped_studies() else str(Path(study).resolve())
+            folder = Path(study_flow(named, surveys, country, model, set_, str(workspace.resolve()), fresh))
     except KeyboardInterrupt as error:
         raise InterruptedRunError("interrupted; what was done is kept, and the same command goes on from there") from error
     _show_result(folder)

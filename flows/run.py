@@ -52,6 +52,11 @@ class StudyRun:
     def folder(self) -> Path:
         return self.workspace / "runs" / self.study.name / self.run_id
 
+    @property
+    def training(self) -> Path:
+        """Where training goes on from: shared by all runs, so that an adapter is trained once; a fresh run has its own."""
+        return self.folder / "training" if self.fresh else self.workspace / "training"
+
     def step(self, task: Task[..., FileSet], *inputs: Any, folder: Path | None = None) -> FileSet:
         """Call a task with the run's folder (or a shared one). A stored result is used when its files still hold what they held; it is then
         linked into the run's folder, so that every run is whole."""
@@ -109,6 +114,7 @@ class StudyRun:
 @contextmanager
 def open_run(study: Study, *, workspace: Path, fresh: bool) -> Iterator[StudyRun]:
     """A run in a folder of its own. Its manifest says how it ended, whatever happens."""
+    logger.setLevel(logging.INFO)
     run = StudyRun(study, workspace.resolve(), run_id=_run_id(), fresh=fresh)
     make_workspace(run.workspace)
     run.write_manifest("running")

@@ -4,6 +4,7 @@ valuescape run sample
 prefect deployment run study/study --param study=sample
 """
 
+import os
 from pathlib import Path
 
 from prefect import flow
@@ -30,7 +31,7 @@ def study_flow(
     country: str | None = None,
     model: str | None = None,
     overrides: list[str] | None = None,
-    workspace: str = "workspace",
+    workspace: str | None = None,
     fresh: bool = False,
 ) -> str:
     """Measure a model on a survey's subgroups before and after fine-tuning; returns the run's folder.
@@ -41,18 +42,19 @@ def study_flow(
         country: ISO 3166-1 alpha-3, for a file with several countries.
         model: `sample`, a Hugging Face name, or a model folder.
         overrides: lines `section.key=value` that change the study.
-        workspace: the folder that holds surveys, runs and results.
+        workspace: the folder that holds surveys, runs and results; VALUESCAPE_HOME, or ./workspace, when left out.
         fresh: compute everything again, whatever is stored.
     """
     choices = overridden(overrides, surveys=surveys, country=country, model=model)
-    with open_run(load_study(study, overrides=choices), workspace=Path(workspace), fresh=fresh) as run:
+    place = Path(workspace or os.environ.get("VALUESCAPE_HOME", "workspace"))
+    with open_run(load_study(study, overrides=choices), workspace=place, fresh=fresh) as run:
         marts, pairs = _tables(run)
         base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
         predictions = [run.step(score_baselines, pairs, marts)]
         predictions.append(run.step(score_model, "base", pairs, [base_model], run.study))
         _gate(run, "base_predictions", pairs, predictions[-1])
         if run.study.training.objective != "none":
-            adapter = run.step(finetune, pairs, base_model, run.study, folder=run.workspace / "training").adopted_into(run.folder)
+            adapter = run.step(finetune, pairs, base_model, run.study, folder=run.training).adopted_into(run.folder)
             _gate(run, "training", adapter)
             predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study))
             _gate(run, "tuned_predictions", pairs, predictions[-1])

@@ -92,6 +92,8 @@ def write_atomically(path: Path) -> Iterator[Path]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        # One left by a process that was killed may be a link to another run's file: never write into it.
+        temporary.unlink(missing_ok=True)
         yield temporary
         _flush(temporary)
         temporary.replace(path)

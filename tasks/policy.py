@@ -23,6 +23,8 @@ def content_key(name: str, *, version: int, sections: tuple[str, ...] = ()) -> C
 
     Raise `version` when the step's code changes its result.
     """
+    if unknown := set(sections) - set(Study.model_fields):
+        raise ValueError(f"no section {sorted(unknown)} in a study; a key without it would call a stale result fresh")
 
     def key(_: Any, parameters: Mapping[str, Any]) -> str:
         inputs = {name: _identity(value, sections) for name, value in parameters.items() if name not in PLACES}

@@ -16,6 +16,12 @@ STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Seed = Annotated[int, Field(ge=0)]
+Some = Field(min_length=1)
+DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+# The dimension column of the landscape and metrics tables holds these beside the study's own.
+TAKEN_NAMES = ("all", "topic", "subgroup")
 
 
 class Section(BaseModel):
@@ -29,7 +35,7 @@ class SurveySection(Section):
     country: str | None = None
     weight: str = "W_WEIGHT"
     quarantine_limit: Share = 0.005
-    synthetic_seed: int = 20260412
+    synthetic_seed: Seed = 20260412
 
     @property
     def is_synthetic(self) -> bool:
@@ -68,9 +74,9 @@ class DimensionSection(Section):
 class ItemsSection(Section):
     """Which questions are asked: every fielded item of these kinds and topics, or exactly `include`; at most `limit`, spread over topics."""
 
-    include: tuple[str, ...] | None = None
-    kinds: tuple[Literal["attitude", "behaviour", "experience", "knowledge"], ...] = ("attitude",)
-    topics: tuple[str, ...] | None = None
+    include: Annotated[tuple[str, ...], Some] | None = None
+    kinds: Annotated[tuple[Literal["attitude", "behaviour", "experience", "knowledge"], ...], Some] = ("attitude",)
+    topics: Annotated[tuple[str, ...], Some] | None = None
     limit: Positive | None = None
 
 
@@ -111,14 +117,14 @@ class TrainingSection(Section):
     """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each."""
 
     objective: Literal["tokens", "distribution", "none"] = "distribution"
-    epochs: Annotated[float, Field(gt=0)] = 2.0
-    learning_rate: Annotated[float, Field(gt=0)] = 5e-4
+    epochs: PositiveNumber = 2.0
+    learning_rate: PositiveNumber = 5e-4
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     questions_per_step: Positive = 2
     pairs_per_question: Positive = 16
-    gradient_clip: Annotated[float, Field(gt=0)] = 1.0
+    gradient_clip: PositiveNumber = 1.0
     checkpoint_steps: Positive = 10
     evaluate_steps: Positive = 20
 
@@ -134,9 +140,9 @@ class Study(Section):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str
     notes: tuple[str, ...] = ()
-    seed: int = 20260412
+    seed: Seed = 20260412
     survey: SurveySection = SurveySection()
-    dimensions: dict[str, DimensionSection]
+    dimensions: dict[DimensionName, DimensionSection]
     items: ItemsSection = ItemsSection()
     subgroups: SubgroupsSection = SubgroupsSection()
     split: SplitSection = SplitSection()
@@ -146,9 +152,11 @@ class Study(Section):
     evaluation: EvaluationSection = EvaluationSection()
 
     @model_validator(mode="after")
-    def _intersections_need_two_dimensions(self) -> "Study":
+    def _dimensions_make_intersections(self) -> "Study":
         if len(self.dimensions) < 2:
             raise ValueError(f"dimensions holds {len(self.dimensions)}, and intersections need at least two; add one")
+        if taken := sorted(self.dimensions.keys() & set(TAKEN_NAMES)):
+            raise ValueError(f"dimensions holds {', '.join(taken)}, a name that the tables use themselves; give it another")
         return self
 
 
@@ -207,7 +215,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):
             raise InputError(f"--set {override!r}: {section!r} is a value, not a section with keys")
-    values[key] = yaml.safe_load(text)
+    try:
+        values[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise InputError(f"--set {override!r}: the value is not readable YAML; put quotes around a text with : [ or {{ in it") from error
 
 
 def _explain(error: ValidationError) -> str:

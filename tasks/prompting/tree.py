@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
 
+from tasks.errors import InputError
 from tasks.prompting.prompt import LEAD, SYSTEM, messages
 
 ROOT = -1
+MARK = "\u241fprompt\u241f"
 
 
 class Node(NamedTuple):
@@ -54,12 +56,13 @@ class PromptGroup(NamedTuple):
 
 
 class PromptEncoder:
-    """Turns prompt texts into tokens by the tokenizer's own chat template."""
+    """Turns prompt texts into tokens by the tokenizer's own chat template. Raises InputError for a tokenizer without one."""
 
     def __init__(self, tokenizer: Any) -> None:
+        if not tokenizer.chat_template:
+            raise InputError("the model's tokenizer has no chat template, so nothing says how to ask it. Take an instruction-tuned model.")
         self._tokenizer = tokenizer
-        self._terminator = tokenizer.eos_token
-        self._before, self._after = self._template_parts()
+        self._before, self._after, self._terminator = self._template_parts()
 
     def encode(self, prompt: str, *, codes: Sequence[int]) -> EncodedPrompt:
         opening = f"{self._before}{prompt}{self._after}"
@@ -70,26 +73,34 @@ class PromptEncoder:
         nodes, options = _tree([tuple(answer[shared:]) for answer in answers])
         return EncodedPrompt(tuple(answers[0][:shared]), shared - start, tuple(codes), nodes, options)
 
-    def _template_parts(self) -> tuple[str, str]:
-        """The template's text before and after a prompt. A template that refuses a system message gets it in front of the prompt."""
-        mark = "\u241fprompt\u241f"
-        chat = messages(mark)
+    def _template_parts(self) -> tuple[str, str, str]:
+        """The template's text before and after a prompt, and its end of a turn. A template that refuses a system message gets it in front of
+        the prompt."""
+        chat = messages(MARK)
         try:
             text = self._render(chat)
         except TemplateError:
-            text = self._render([{"role": "user", "content": f"{SYSTEM}\n\n{mark}"}])
-        before, _, after = text.partition(mark)
-        return before, after
+            chat = [{"role": "user", "content": f"{SYSTEM}\n\n{MARK}"}]
+            text = self._render(chat)
+        before, _, after = text.partition(MARK)
+        return before, after, self._turn_end(chat)
 
-    def _render(self, chat: list[dict[str, str]]) -> str:
-        return str(self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=True))
+    def _turn_end(self, chat: list[dict[str, str]]) -> str:
+        """The special token that the template puts after an answer, which is not every tokenizer's end-of-text token; that one if it puts none."""
+        answered = self._render([*chat, {"role": "assistant", "content": MARK}], opens_answer=False)
+        closing = self._tokenizer(answered.rpartition(MARK)[2], add_special_tokens=False)["input_ids"]
+        special = self._tokenizer.added_tokens_decoder
+        return next((str(special[token]) for token in closing if token in special), str(self._tokenizer.eos_token))
+
+    def _render(self, chat: list[dict[str, str]], *, opens_answer: bool = True) -> str:
+        return str(self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens_answer))
 
 
 def group_prompts(prompts: Sequence[EncodedPrompt], *, shared: bool = True) -> PromptGroup:
-    """What all prompts begin with, never all of a prompt; nothing when `shared` is off (plain padded batches)."""
+    """What all prompts begin with, never the token that predicts the answer's first; nothing when `shared` is off (plain padded batches)."""
     if not shared or len(prompts) < 2:
         return PromptGroup((), tuple(prompts))
-    shortest = min(len(prompt.tokens) - max(prompt.lead, 1) for prompt in prompts)
+    shortest = min(len(prompt.tokens) - prompt.lead - 1 for prompt in prompts)
     length = min(_common_start(*(prompt.tokens for prompt in prompts)), shortest)
     return PromptGroup(prompts[0].tokens[:length], tuple(prompts))
 

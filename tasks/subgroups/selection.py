@@ -18,6 +18,7 @@ def select_items(items: pd.DataFrame, *, section: ItemsSection) -> list[str]:
         return _listed(fielded, section.include)
     chosen = fielded[fielded["kind"].isin(section.kinds)]
     if section.topics is not None:
+        _refuse_unknown(section.topics, known=set(items["topic"]))
         chosen = chosen[chosen["topic"].isin(section.topics)]
     if chosen.empty:
         raise InputError(
@@ -35,7 +36,13 @@ def _listed(fielded: pd.DataFrame, include: tuple[str, ...]) -> list[str]:
             f"items.include lists {', '.join(absent)}, which this survey did not field with 2 to {MOST_OPTIONS} options. "
             "Take them out; `valuescape inspect FILE` lists what was fielded."
         )
-    return list(dict.fromkeys(include))
+    return [item for item in fielded["item"] if item in include]
+
+
+def _refuse_unknown(topics: tuple[str, ...], *, known: set[str]) -> None:
+    absent = sorted(set(topics).difference(known))
+    if absent:
+        raise InputError(f"items.topics lists {', '.join(absent)}, which this survey has not. Take them out; it has {', '.join(sorted(known))}.")
 
 
 def _spread_over_topics(items: pd.DataFrame) -> list[str]:
@@ -47,6 +54,4 @@ def _spread_over_topics(items: pd.DataFrame) -> list[str]:
 
 def _from_all_parts(names: list[str]) -> list[str]:
     """The order of a van der Corput sequence: neighbours, which are often one battery, come far apart."""
-    places = sorted(range(len(names)), key=lambda place: int(f"{place:010b}"[::-1], 2))
-    step = {place: rank for rank, place in enumerate(places)}
-    return [name for _, name in sorted((step[place], name) for place, name in enumerate(names))]
+    return [names[place] for place in sorted(range(len(names)), key=lambda place: int(f"{place:010b}"[::-1], 2))]

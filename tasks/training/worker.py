@@ -11,7 +11,9 @@ import json
 import signal
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import count, islice
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -159,26 +161,30 @@ def _cut_log(log: Path, *, after: int) -> None:
 
 
 def _train(run: Run) -> None:
-    total, training = total_steps(run.train, run.job), run.job.training
-    steps_per_epoch = len(steps_of_epoch(run.train, batching=run.batching, epoch=0))
-    while run.progress.step < total:
-        epoch, place = divmod(run.progress.step, steps_per_epoch)
-        for groups in steps_of_epoch(run.train, batching=run.batching, epoch=epoch)[place:]:
-            started = time.monotonic()
-            loss = _optimise(run, groups)
-            run.progress.step += 1
-            last = run.progress.step == total
-            checked = _validate(run) if last or run.progress.step % training.evaluate_steps == 0 else None
-            run.progress.seconds += time.monotonic() - started
-            speed = sum(len(group) for group in groups) / (time.monotonic() - started)
-            _log(run, loss=loss, validation_loss=checked, speed=speed, epoch=epoch + (place + 1) / steps_per_epoch)
-            place += 1
-            if last or run.stop_signal or run.progress.step % training.checkpoint_steps == 0:
-                _checkpoint(run)
-            if run.stop_signal:
-                sys.exit(INTERRUPTED)
-            if last:
-                return
+    total = total_steps(run.train, run.job)
+    for epoch, groups in islice(_steps_after(run, run.progress.step), total - run.progress.step):
+        started = time.monotonic()
+        loss = _optimise(run, groups)
+        speed = sum(len(group) for group in groups) / (time.monotonic() - started)
+        run.progress.step += 1
+        last = run.progress.step == total
+        checked = _validate(run) if last or run.progress.step % run.job.training.evaluate_steps == 0 else None
+        run.progress.seconds += time.monotonic() - started
+        _log(run, loss=loss, validation_loss=checked, speed=speed, epoch=epoch)
+        if last or run.stop_signal or run.progress.step % run.job.training.checkpoint_steps == 0:
+            _checkpoint(run)
+        if run.stop_signal:
+            sys.exit(INTERRUPTED)
+
+
+def _steps_after(run: Run, done: int) -> Iterator[tuple[float, list[list[Example]]]]:
+    """The optimizer steps that follow the first `done` ones, each with the epochs that end with it; without an end."""
+    per_epoch = len(steps_of_epoch(run.train, batching=run.batching, epoch=0))
+    for epoch in count(done // per_epoch):
+        steps = steps_of_epoch(run.train, batching=run.batching, epoch=epoch)
+        first = max(0, done - epoch * per_epoch)
+        for place, groups in enumerate(steps[first:], start=first + 1):
+            yield epoch + place / per_epoch, groups
 
 
 def _optimise(run: Run, groups: list[list[Example]]) -> float:

@@ -4,13 +4,15 @@ connection = connect(run_folder / "study.duckdb", attach={"survey": survey_path}
 build(connection, "marts/subgroups", minimum_respondents=30)
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from tasks.errors import InputError
+from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, write_atomically
 
 SQL_FOLDER = Path(__file__).resolve().parents[2] / "sql"
@@ -98,7 +100,7 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> Non
 
 def collect(folder: Path) -> None:
     """<folder>/study.duckdb: every table of <folder>/tables in one database."""
-    with write_atomically(folder / "study.duckdb") as temporary, connect(temporary, folder=folder) as connection:
+    with _written_by_duckdb(folder / "study.duckdb") as temporary, connect(temporary, folder=folder) as connection:
         for parquet in sorted((folder / "tables").glob("*.parquet")):
             connection.execute(f"create table {identifier(parquet.stem)} as select * from read_parquet({literal(parquet.resolve())})")
         connection.execute("checkpoint")
@@ -108,6 +110,19 @@ def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: 
     """Write each table to <folder>/tables/<table>.parquet; returns the record of the files."""
     names = [f"tables/{table}.parquet" for table in tables]
     for table, name in zip(tables, names, strict=True):
-        with write_atomically(folder / name) as temporary:
+        with _written_by_duckdb(folder / name) as temporary:
             connection.execute(f"copy {identifier(table)} to {literal(temporary)} (format parquet)")
     return file_set(folder, names, rows={table: count(connection, table) for table in tables})
+
+
+@contextmanager
+def _written_by_duckdb(path: Path) -> Iterator[Path]:
+    """`write_atomically` for DuckDB, which reports a full disk by errors of its own. Raises StepError."""
+    try:
+        with write_atomically(path) as temporary:
+            yield temporary
+    except (duckdb.OperationalError, duckdb.FatalException) as error:
+        raise StepError(
+            f"cannot write {path}: {str(error).splitlines()[0]}. Nothing was left under that name. "
+            "Make room or take another --workspace, then repeat the command."
+        ) from error
