@@ -122,8 +122,8 @@ class TrainingSection(Section):
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
-    questions_per_step: Positive = 2
-    pairs_per_question: Positive = 16
+    questions_per_step: Positive = 4
+    pairs_per_question: Positive = 8
     gradient_clip: PositiveNumber = 1.0
     checkpoint_steps: Positive = 10
     evaluate_steps: Positive = 20

@@ -22,7 +22,7 @@ diversity as (
         item,
         dimension,
         count(*) as subgroups,
-        entropy(code) as entropy, -- in bits
+        greatest(entropy(code), 0) as entropy, -- in bits; rounding may leave a hair under 0
     from grouped
     group by all
 )

@@ -1,4 +1,5 @@
 -- one row per respondent and item: the code, or the reason it is missing
+-- Ordered, so that equal files give equal sums of weights to the last bit, however many threads stage them.
 select
     stg_respondents.respondent_id,
     items.item,
@@ -15,3 +16,4 @@ join value_map
         raw_cells."column" = value_map."column"
         and raw_cells.cell = value_map.cell
         and value_map.dimension is null
+order by stg_respondents.respondent_id, items.item

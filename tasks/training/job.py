@@ -1,4 +1,8 @@
-"""What the launcher hands to the worker, and the names of what the worker leaves."""
+"""What the launcher hands to the worker, the names of what the worker leaves, and the bond between the two processes."""
+
+import ctypes
+import signal
+import sys
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,6 +10,7 @@ from tasks.study import TrainingSection
 
 LOG = "training_log.jsonl"
 BEST = "best.safetensors"
+PR_SET_PDEATHSIG = 1
 
 
 class Job(BaseModel):
@@ -20,3 +25,10 @@ class Job(BaseModel):
     dtype: str
     seed: int
     training: TrainingSection
+
+
+def die_with_parent() -> None:
+    """On Linux, end this process when the one that started it ends, even by SIGKILL. Each process of a chain has to call it: the launcher between
+    fork and exec for Accelerate's own launcher, and the worker for itself."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)

@@ -6,13 +6,11 @@ The work folder is named by what goes into the training (pairs, model, settings)
 whoever starts it again.
 """
 
-import ctypes
 import fcntl
 import json
 import logging
 import os
 import shutil
-import signal
 import subprocess
 import sys
 from collections import deque
@@ -27,12 +25,11 @@ from tasks.errors import StepError
 from tasks.files import FileSet, file_set, hash_of, write_atomically, write_json, write_table
 from tasks.progress import Meter
 from tasks.study import Study
-from tasks.training.job import BEST, LOG, Job
+from tasks.training.job import BEST, LOG, Job, die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
 ERROR_LINES = 15
-PR_SET_PDEATHSIG = 1
 # Threads that wait for one another sleep after a moment: spinning for ever, two busy processes on two cores all but stop each other.
 THREADS = {"GOMP_SPINCOUNT": "10000"}
 CODE_VERSION = 1
@@ -94,7 +91,7 @@ def _launch(work: Path) -> None:
     environment = {**THREADS, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with (work / "worker.log").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=_die_with_parent
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent
         )  # fmt: skip
         try:
             reason = _follow(process)
@@ -110,12 +107,6 @@ def _launch(work: Path) -> None:
             f"fine-tuning stopped: {reason or f'the worker ended without a word, with exit code {process.returncode}'}. Checkpoints are kept: mend "
             f"the cause and repeat the command. Evidence: {work / 'worker.log'}, which ends with\n{_last_words(work)}"
         )
-
-
-def _die_with_parent() -> None:
-    """Between fork and exec: Accelerate's launcher does not outlive us, nor the worker the launcher, even on SIGKILL."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _follow(process: "subprocess.Popen[str]") -> str | None:

@@ -6,7 +6,6 @@ JOB.json (see Job) says what to train; hardware is Accelerate's file. One line o
 Ctrl-C write a checkpoint before the process ends; started again, the worker goes on from there.
 """
 
-import ctypes
 import json
 import signal
 import sys
@@ -31,11 +30,10 @@ from tasks.study import TrainingSection
 from tasks.training.checkpoints import newest_checkpoint, save_checkpoint
 from tasks.training.dataset import Batching, Example, groups_in_order, read_examples, steps_of_epoch
 from tasks.training.forward import OptionScorer
-from tasks.training.job import BEST, LOG, Job
+from tasks.training.job import BEST, LOG, Job, die_with_parent
 from tasks.training.model import load_model
 from tasks.training.objectives import pair_losses
 
-PR_SET_PDEATHSIG = 1
 INTERRUPTED = 75  # EX_TEMPFAIL: a checkpoint was written, start me again
 
 
@@ -73,7 +71,7 @@ class Run:
 
 def main() -> None:
     """The reason for a failure goes to standard output in one line, its traceback to standard error."""
-    _die_with_parent()
+    die_with_parent()
     try:
         _work(Job.model_validate_json(Path(sys.argv[1]).read_text(encoding="utf-8")))
     except Exception as error:
@@ -88,12 +86,6 @@ def _work(job: Job) -> None:
     _resume(run)
     _train(run)
     _finish(run)
-
-
-def _die_with_parent() -> None:
-    """Linux: a trainer never outlives the process that started it."""
-    if sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
 def _stopper(run: Run) -> Any:
