@@ -52,7 +52,7 @@ class OptionScorer(nn.Module):
         hidden = self._hidden(causal.get_decoder(), group)
         factors = [_factors(prompt, row=row, skipped=len(group.prefix)) for row, prompt in enumerate(group.prompts)]
         flat = [factor for lead, options in factors for factor in (*lead, *(step for option in options for step in option))]
-        logprobs = iter(_log_probabilities(hidden, causal.get_output_embeddings().weight, flat).split(_lengths(factors)))  # type: ignore[no-untyped-call]
+        logprobs = iter(_log_probabilities(hidden, causal.get_output_embeddings(), flat).split(_lengths(factors)))  # type: ignore[no-untyped-call]
         leads, options = [], []
         for _, prompt_options in factors:
             leads.append(next(logprobs).sum())
@@ -125,11 +125,14 @@ def _lengths(factors: Sequence[tuple[list[Factor], list[list[Factor]]]]) -> list
     return [length for lead, options in factors for length in (len(lead), *(len(option) for option in options))]
 
 
-def _log_probabilities(hidden: Tensor, vocabulary: Tensor, factors: Sequence[Factor]) -> Tensor:
-    """log p(token | what stands before it), float32, over the full vocabulary: [factors]. Each position meets it once."""
+def _log_probabilities(hidden: Tensor, vocabulary: nn.Linear, factors: Sequence[Factor]) -> Tensor:
+    """log p(token | what stands before it), in float32 at least, over the full vocabulary: [factors]. Each position meets it once."""
     places = torch.tensor([(factor.row, factor.column) for factor in factors], device=hidden.device)
     tokens = torch.tensor([factor.token for factor in factors], device=hidden.device)
     distinct, which = torch.unique(places, dim=0, return_inverse=True)
-    logits = hidden[distinct[:, 0], distinct[:, 1]].float() @ vocabulary.float().T  # [distinct positions, vocabulary]
+    precision = torch.promote_types(hidden.dtype, torch.float32)
+    bias = None if vocabulary.bias is None else vocabulary.bias.to(precision)
+    states = hidden[distinct[:, 0], distinct[:, 1]].to(precision)
+    logits = nn.functional.linear(states, vocabulary.weight.to(precision), bias)  # [distinct positions, vocabulary]
     chosen: Tensor = logits.log_softmax(dim=-1)[which, tokens]
     return chosen

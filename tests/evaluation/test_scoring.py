@@ -1,0 +1,84 @@
+"""Predictions of a model: one for each variant and pair, and each prompt asked once."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tasks.evaluation import scoring
+from tasks.evaluation.predictions import predictions_frame
+from tasks.evaluation.scoring import ScoringJob, score
+from tasks.prompting.tree import PromptGroup
+from tasks.training.forward import OptionScorer, ScoredOptions
+from tests.training.tiny import made_up_pairs, save_model
+
+JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", "float32", pairs_per_forward=4, seed=1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def predictions(model: Path) -> pd.DataFrame:
+    return score(made_up_pairs(), model, adapter=None, job=JOB)
+
+
+def by_key(predictions: pd.DataFrame, variant: str) -> pd.DataFrame:
+    return predictions[predictions["variant"] == variant].set_index(["item", "subgroup_id"])
+
+
+def test_every_test_pair_has_one_prediction_of_each_variant(predictions: pd.DataFrame) -> None:
+    pairs = made_up_pairs()
+    tested = int(pairs["split"].isin(["id_test", "ood_test"]).sum())
+    assert predictions.groupby("variant").size().to_dict() == dict.fromkeys(JOB.variants, tested)
+
+
+def test_probabilities_and_the_mass_outside_make_one(predictions: pd.DataFrame) -> None:
+    totals = [row["probabilities"].sum() + row["outside"] for _, row in predictions.iterrows()]
+    assert totals == pytest.approx([1] * len(totals))
+
+
+def test_a_blank_persona_gets_one_answer_to_a_question_whoever_is_asked(predictions: pd.DataFrame) -> None:
+    blank = by_key(predictions, "blank_persona").loc["Q1", "probabilities"]
+    assert len(blank) == 3
+    assert all(np.array_equal(row, blank.iloc[0]) for row in blank)
+
+
+def test_a_permuted_persona_is_another_subgroups(predictions: pd.DataFrame) -> None:
+    """Within a question and split the answers are handed on: the two ood subgroups swap theirs, the lone id_test one keeps its own."""
+    plain, permuted = by_key(predictions, "plain")["probabilities"], by_key(predictions, "permuted_persona")["probabilities"]
+    first, second = ("Q2", "sex=Male|age=old"), ("Q2", "sex=Male|age=young")
+    assert np.array_equal(permuted[first], plain[second])
+    assert np.array_equal(permuted[second], plain[first])
+    assert not np.array_equal(plain[first], plain[second])
+    assert np.array_equal(permuted[("Q2", "age=young")], plain[("Q2", "age=young")])
+
+
+@pytest.fixture
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[PromptGroup]]:
+    groups: list[PromptGroup] = []
+    forward = OptionScorer.forward
+
+    def counted(self: OptionScorer, group: PromptGroup) -> ScoredOptions:
+        groups.append(group)
+        return forward(self, group)
+
+    monkeypatch.setattr(scoring.OptionScorer, "forward", counted)
+    yield groups
+
+
+def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[PromptGroup]) -> None:
+    score(made_up_pairs(), model, adapter=None, job=JOB)
+    prompts = [prompt.tokens for group in asked for prompt in group.prompts]
+    assert len(prompts) == len(set(prompts)) == 3 * (3 + 1)
+
+
+def test_the_choice_is_the_likeliest_option_and_the_first_of_equals() -> None:
+    pairs = pd.DataFrame({"item": "Q1", "subgroup_id": ["a", "b"], "split": "ood_test", "codes": [[0, 1, 2], [1, 3, 2]]})
+    made = predictions_frame(pairs, [np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.4, 0.4])], model="base", reader="likelihood")
+    assert list(made["choice"]) == [2, 3]
+    assert list(made["outside"]) == pytest.approx([0.4, 0.1])
