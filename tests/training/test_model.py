@@ -1,0 +1,46 @@
+"""Where a model comes from, and what happens when it cannot be had."""
+
+from pathlib import Path
+
+import pytest
+import torch
+
+from tasks.errors import InputError
+from tasks.training.model import choose_dtype, load_model, prepare_model
+from tests.training.tiny import save_model
+
+
+def test_a_folder_is_used_where_it_lies(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "mine")
+    found = prepare_model(str(folder), cache=tmp_path / "cache")
+    assert found.folder == str(folder)
+    assert not (tmp_path / "cache").exists()
+    assert load_model(folder, dtype="float32").model.config.num_hidden_layers == 2
+
+
+def test_a_name_that_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    with pytest.raises(InputError, match="'nobody/no-such-model' cannot be had") as raised:
+        prepare_model("nobody/no-such-model", cache=tmp_path)
+    assert "`sample`" in str(raised.value)
+
+
+def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="has no config.json"):
+        prepare_model(str(tmp_path), cache=tmp_path)
+
+
+def test_a_type_that_is_asked_for_is_taken() -> None:
+    assert choose_dtype("float32", torch.device("cpu")) == torch.float32
+    assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
+
+
+@pytest.mark.flow
+def test_the_sample_model_is_converted_once_and_its_card_names_the_loss(tmp_path: Path) -> None:
+    first = prepare_model("sample", cache=tmp_path)
+    written = first.path("model.safetensors").stat().st_mtime_ns
+    second = prepare_model("sample", cache=tmp_path)
+    assert second == first
+    assert first.path("model.safetensors").stat().st_mtime_ns == written
+    assert "quantised to 4 bits" in first.path("README.md").read_text(encoding="utf-8")
+    assert [path.name for path in tmp_path.iterdir()] == [Path(first.folder).name]
