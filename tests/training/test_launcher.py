@@ -18,7 +18,13 @@ from tasks.study import Study, load_study
 from tasks.training.launcher import finetune
 from tests.training.tiny import made_up_pairs, save_model, tiny_model
 
-SETTINGS = ["training.epochs=6", "training.questions_per_step=1", "training.pairs_per_question=2", "training.checkpoint_steps=3", "training.lora_rank=4"]
+SETTINGS = [
+    "training.epochs=6",
+    "training.questions_per_step=1",
+    "training.pairs_per_question=2",
+    "training.checkpoint_steps=3",
+    "training.lora_rank=4",
+]
 SETTINGS += ["training.evaluate_steps=5", "model.dtype=float32", "training.learning_rate=0.01"]
 WEIGHTS = "adapter/adapter_model.safetensors"
 
