@@ -4,6 +4,8 @@ warehouse.given("options", "item code position", [("Q1", 3, 0), ("Q1", 1, 1)])
 assert warehouse.run("marts/targets", "item code tied") == [("Q1", 3, True)]
 """
 
+import os
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tasks.subgroups.marts import build_marts
 from tasks.warehouse import database
 
 Row = tuple[Any, ...]
+ENDED = pytest.StashKey[int]()
 
 
 class Warehouse:
@@ -67,3 +70,15 @@ def staged_sample(sample_study: Study, tmp_path_factory: pytest.TempPathFactory)
 def sample_marts(staged_sample: FileSet, sample_study: Study, tmp_path_factory: pytest.TempPathFactory) -> FileSet:
     """The marts of the sample study. Read only."""
     return build_marts(staged_sample, sample_study, folder=tmp_path_factory.mktemp("marts"))
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    session.config.stash[ENDED] = int(exitstatus)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave at once: with torch loaded, DuckDB's bindings list at the interpreter's end every object that is still held, below pytest's last line."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(config.stash.get(ENDED, 1))
