@@ -51,12 +51,13 @@ def study_flow(
         marts, pairs = _tables(run)
         base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
         predictions = [run.step(score_baselines, pairs, marts)]
-        predictions.append(run.step(score_model, "base", pairs, [base_model], run.study))
+        trains = run.study.training.objective != "none"
+        predictions.append(run.step(score_model, "base", pairs, [base_model], run.study, not trains))
         _gate(run, "base_predictions", pairs, predictions[-1])
-        if run.study.training.objective != "none":
+        if trains:
             adapter = run.step(finetune, pairs, base_model, run.study, folder=run.training).adopted_into(run.folder)
             _gate(run, "training", adapter)
-            predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study))
+            predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study, True))
             _gate(run, "tuned_predictions", pairs, predictions[-1])
         run.step(measure, pairs, marts, predictions)
         run.write_manifest("running")

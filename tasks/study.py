@@ -208,9 +208,9 @@ def _read_yaml(path: Path) -> dict[str, Any]:
 
 def _apply_override(values: dict[str, Any], override: str) -> None:
     dotted, equals, text = override.partition("=")
-    if not equals:
-        raise InputError(f"--set {override!r}: expected key=value, for example training.epochs=3")
     *sections, key = dotted.strip().split(".")
+    if not (equals and key and all(sections)):
+        raise InputError(f"--set {override!r}: expected key=value, for example training.epochs=3")
     for section in sections:
         values = values.setdefault(section, {})
         if not isinstance(values, dict):

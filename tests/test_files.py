@@ -1,92 +1,192 @@
-"""Files appear whole or not at all, and a file set knows whether it still holds."""
+"""Files that appear whole or not at all, and the record of what a step made."""
 
+import json
 import os
+import stat
 import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.errors import InputError, StepError
-from tasks.files import file_set, make_workspace, write_atomically, write_json
+from tasks.files import FileSet, file_set, hash_of, link_or_copy, make_workspace, write_atomically, write_json, write_table
 
-FULL_DISK = """
-import resource, signal, sys
+ON_A_FULL_DISK = """
+import resource, sys
 from pathlib import Path
-from tasks.errors import StepError
-from tasks.files import write_atomically
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))  # as on a disk with 1,000 bytes left
+import numpy as np
+import pandas as pd
+from tasks.errors import ValuescapeError
+from tasks.files import write_json, write_table
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, 50_000))
 try:
-    with write_atomically(Path(sys.argv[1])) as temporary:
-        temporary.write_bytes(b"x" * 5000)
-except StepError as error:
+    numbers = np.random.default_rng(1).random(100_000)
+    if sys.argv[2] == "json":
+        write_json(Path(sys.argv[1]), list(numbers))
+    else:
+        write_table(pd.DataFrame({"number": numbers}), Path(sys.argv[1]))
+except ValuescapeError as error:
     print(error)
     sys.exit(error.exit_code)
 """
 
 
+@pytest.fixture
+def made(tmp_path: Path) -> FileSet:
+    """A step's folder with a table and a text in a folder."""
+    folder = tmp_path / "first"
+    write_table(pd.DataFrame({"share": [0.5, 0.25]}), folder / "tables" / "shares.parquet")
+    write_json(folder / "adapter" / "card.json", {"name": "first"})
+    return file_set(folder, ["tables/shares.parquet", "adapter"], rows={"shares": 2})
+
+
+def files_under(folder: Path) -> list[str]:
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+
+
+# Whole or not at all
+
+
 def test_a_file_appears_under_its_name_when_it_is_whole(tmp_path: Path) -> None:
-    target = tmp_path / "sub" / "file.json"
+    target = tmp_path / "new" / "folder" / "answer.txt"
     with write_atomically(target) as temporary:
-        temporary.write_text("{}", encoding="utf-8")
+        temporary.write_text("all of it")
         assert not target.exists()
-    assert target.read_text(encoding="utf-8") == "{}"
-    assert list(target.parent.iterdir()) == [target]
+        assert temporary.parent == target.parent, "a rename across file systems is not atomic"
+    assert target.read_text() == "all of it"
+    assert files_under(tmp_path) == ["new/folder/answer.txt"]
 
 
-def test_a_failure_leaves_the_old_content_and_nothing_beside_it(tmp_path: Path) -> None:
-    write_json(tmp_path / "file.json", {"old": True})
-    with pytest.raises(KeyError), write_atomically(tmp_path / "file.json") as temporary:
-        temporary.write_text("half", encoding="utf-8")
-        raise KeyError
-    assert '"old"' in (tmp_path / "file.json").read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == ["file.json"]
+@pytest.mark.parametrize("interruption", [ValueError, KeyboardInterrupt, SystemExit])
+def test_a_failure_in_mid_write_leaves_what_was_there_and_nothing_else(tmp_path: Path, interruption: type[BaseException]) -> None:
+    target = tmp_path / "answer.txt"
+    target.write_text("the old one")
+    with pytest.raises(interruption), write_atomically(target) as temporary:
+        temporary.write_text("half of")
+        raise interruption
+    assert target.read_text() == "the old one"
+    assert files_under(tmp_path) == ["answer.txt"]
 
 
-def test_a_full_disk_is_one_message_and_no_half_file(tmp_path: Path) -> None:
-    ended = subprocess.run([sys.executable, "-c", FULL_DISK, tmp_path / "table"], capture_output=True, text=True, cwd=Path(__file__).parents[1])
-    assert ended.returncode == StepError.exit_code == 1
-    assert "cannot write" in ended.stdout
-    assert "--workspace" in ended.stdout
-    assert list(tmp_path.iterdir()) == []
+@pytest.mark.parametrize("writes", ["json", "table"])
+def test_a_full_disk_is_one_sentence_and_exit_code_1_and_leaves_no_half_file(tmp_path: Path, writes: str) -> None:
+    target = tmp_path / "numbers"
+    target.write_text("the old one")
+    ended = subprocess.run([sys.executable, "-c", ON_A_FULL_DISK, str(target), writes], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stderr) == (1, "")
+    assert ended.stdout.startswith(f"cannot write {target}: ")
+    assert "Make room or take another --workspace" in ended.stdout
+    assert len(ended.stdout.splitlines()) == 1
+    assert target.read_text() == "the old one"
+    assert files_under(tmp_path) == ["numbers"]
 
 
-def test_a_set_holds_until_a_file_changes_or_goes(tmp_path: Path) -> None:
-    (tmp_path / "a").write_text("1", encoding="utf-8")
-    made = file_set(tmp_path, ["a"])
+def test_a_folder_that_cannot_be_made_is_a_step_error_that_names_the_file(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("a file, where a folder is needed")
+    with pytest.raises(StepError, match="cannot write .*taken/answer.json"):
+        write_json(tmp_path / "taken" / "answer.json", 1)
+
+
+def test_what_a_killed_process_left_is_never_written_into_though_it_is_a_link_to_another_run(tmp_path: Path) -> None:
+    """The same process id comes again, in containers above all."""
+    other_run = tmp_path / "other.json"
+    other_run.write_text("another run's")
+    os.link(other_run, tmp_path / f".answer.json.{os.getpid()}.tmp")
+    write_json(tmp_path / "answer.json", {"mine": True})
+    assert other_run.read_text() == "another run's"
+    assert json.loads((tmp_path / "answer.json").read_text()) == {"mine": True}
+
+
+# The record of files
+
+
+def test_a_set_names_files_by_their_place_in_the_folder_and_folders_by_all_they_hold(made: FileSet) -> None:
+    assert set(made.files) == {"tables/shares.parquet", "adapter/card.json"}
+    assert made.path("adapter/card.json") == Path(made.folder) / "adapter" / "card.json"
+    assert made.read("shares")["share"].tolist() == [0.5, 0.25]
+
+
+def test_the_one_file_of_a_set_of_one(made: FileSet) -> None:
+    assert file_set(Path(made.folder), ["adapter"]).only() == made.path("adapter/card.json")
+    with pytest.raises(ValueError, match="unpack"):
+        made.only()
+
+
+def test_a_set_holds_until_a_file_is_changed_or_deleted(made: FileSet) -> None:
+    card = made.path("adapter/card.json")
+    kept = card.read_bytes()
     assert made.holds()
-    (tmp_path / "a").write_text("2", encoding="utf-8")
+    card.write_bytes(kept.replace(b"first", b"other"))
     assert not made.holds()
-    (tmp_path / "a").unlink()
+    card.write_bytes(kept)
+    assert made.holds()
+    card.unlink()
     assert not made.holds()
 
 
-def test_a_sets_key_is_its_contents_wherever_they_are(tmp_path: Path) -> None:
-    for folder, text in (("one", "1"), ("two", "1"), ("three", "3")):
-        (tmp_path / folder).mkdir()
-        (tmp_path / folder / "a").write_text(text, encoding="utf-8")
-    one, two, three = (file_set(tmp_path / folder, ["a"]).content_key for folder in ("one", "two", "three"))
-    assert one == two != three
+def test_the_content_key_is_of_names_and_contents_not_of_the_place(made: FileSet, tmp_path: Path) -> None:
+    moved = made.adopted_into(tmp_path / "second")
+    assert moved.folder != made.folder
+    assert moved.content_key == made.content_key
+    write_json(moved.path("adapter/card.json"), {"name": "second"})
+    changed = file_set(tmp_path / "second", list(made.files))
+    renamed = FileSet(folder="x", files={f"{name}.old": sha for name, sha in made.files.items()})
+    assert len({made.content_key, changed.content_key, renamed.content_key}) == 3
 
 
-def test_an_adopted_set_is_the_same_files_in_the_other_folder(tmp_path: Path) -> None:
-    (tmp_path / "one" / "sub").mkdir(parents=True)
-    (tmp_path / "one" / "sub" / "a").write_text("1", encoding="utf-8")
-    made = file_set(tmp_path / "one", ["sub"])
-    adopted = made.adopted_into(tmp_path / "two")
+def test_a_stored_set_comes_back_equal(made: FileSet) -> None:
+    assert FileSet.model_validate_json(made.model_dump_json()) == made
+
+
+def test_adopted_files_are_links_and_writing_one_anew_leaves_the_first_run_s(made: FileSet, tmp_path: Path) -> None:
+    adopted = made.adopted_into(tmp_path / "second")
     assert adopted.holds()
-    assert adopted.content_key == made.content_key
-    assert os.path.samefile(made.path("sub/a"), adopted.path("sub/a"))  # noqa: PTH121
+    assert adopted.rows == made.rows
+    for name in made.files:
+        assert adopted.path(name).samefile(made.path(name))
+    write_json(adopted.path("adapter/card.json"), {"name": "second"})
+    assert made.holds()
+    assert not adopted.holds()
 
 
-def test_a_workspace_is_for_its_user_alone(tmp_path: Path) -> None:
-    make_workspace(tmp_path / "workspace")
-    assert (tmp_path / "workspace").stat().st_mode & 0o777 == 0o700
-    assert list((tmp_path / "workspace").iterdir()) == []
+def test_adopting_into_the_same_folder_or_twice_changes_nothing(made: FileSet, tmp_path: Path) -> None:
+    assert made.adopted_into(Path(made.folder)) is made
+    adopted = made.adopted_into(tmp_path / "second")
+    assert made.adopted_into(tmp_path / "second") == adopted
+    assert adopted.holds()
+    assert files_under(tmp_path / "second") == sorted(made.files)
 
 
-def test_a_workspace_below_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(InputError, match="--workspace"):
-        make_workspace(tmp_path / "file" / "workspace")
+def test_where_links_are_not_to_be_had_a_file_is_copied(made: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError("links are not supported here")
+
+    monkeypatch.setattr(os, "link", refuse)
+    card, copy = made.path("adapter/card.json"), tmp_path / "copy.json"
+    link_or_copy(card, copy)
+    assert copy.read_bytes() == card.read_bytes()
+    assert not copy.samefile(card)
+
+
+def test_a_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
+    assert hash_of({"a": 1, "b": [1, 2]}) == hash_of({"b": [1, 2], "a": 1})
+    assert hash_of([1, 2]) != hash_of([2, 1])
+
+
+# The workspace
+
+
+def test_a_new_workspace_is_this_user_s_alone(tmp_path: Path) -> None:
+    make_workspace(tmp_path / "deep" / "workspace")
+    assert stat.S_IMODE((tmp_path / "deep" / "workspace").stat().st_mode) == 0o700
+    assert list((tmp_path / "deep" / "workspace").iterdir()) == []
+
+
+def test_a_workspace_that_cannot_be_written_is_the_user_s_to_change(tmp_path: Path) -> None:
+    (tmp_path / "taken").write_text("")
+    for place in (tmp_path / "taken", tmp_path / "taken" / "workspace"):
+        with pytest.raises(InputError, match="cannot be written: .* Choose a folder of yours with --workspace"):
+            make_workspace(place)

@@ -37,12 +37,11 @@ class ScoringJob:
     seed: int
 
 
-def job_of(study: Study, *, model: Literal["base", "tuned"]) -> ScoringJob:
-    """The controls are asked of the tuned model; of the base model when nothing is trained."""
-    last = "tuned" if study.training.objective != "none" else "base"
+def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> ScoringJob:
+    """`controls`: whether to ask with a blank and with a permuted persona, too."""
     return ScoringJob(
         model=model,
-        variants=("plain", "blank_persona", "permuted_persona") if model == last else ("plain",),
+        variants=("plain", "blank_persona", "permuted_persona") if controls else ("plain",),
         group_by=study.prompt.shared_by,
         dtype=study.model.dtype,
         pairs_per_forward=study.evaluation.pairs_per_forward,

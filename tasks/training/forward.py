@@ -14,7 +14,11 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
+from tasks.errors import InputError
 from tasks.prompting.tree import ROOT, EncodedPrompt, PromptGroup
+
+# What some models do to their logits after the output layer, by the setting that says so.
+LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 class ScoredOptions(NamedTuple):
@@ -45,6 +49,11 @@ class OptionScorer(nn.Module):
 
     def __init__(self, model: Any) -> None:
         super().__init__()
+        changed = [name for name in LOGIT_SETTINGS if getattr(model.config.get_text_config(), name, None) not in (None, 1.0)]
+        if changed:
+            raise InputError(
+                f"the model changes its logits after the output layer ({', '.join(changed)}), and the likelihood reader does not. Take another model."
+            )
         self.model = model
 
     def forward(self, group: PromptGroup) -> ScoredOptions:

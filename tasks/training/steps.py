@@ -32,6 +32,7 @@ def prepare_model(name: str, folder: Path) -> FileSet:
     tags=["gpu"],
     retries=1,
     retry_delay_seconds=10,
+    retry_condition_fn=is_worth_retrying,
     cache_key_fn=content_key("adapter", version=launcher.CODE_VERSION, sections=launcher.SECTIONS),
     **STORED,
 )

@@ -147,7 +147,7 @@ def test_nodes_stand_after_their_parents_and_count_their_depth_from_the_prompt(t
     assert len({(node.parent, node.token) for node in encoded.nodes}) == len(encoded.nodes)
 
 
-def test_an_option_below_zero_or_of_two_digits_is_an_option_like_others(tokenizer: Any) -> None:
+def test_an_option_of_zero_or_of_two_digits_is_an_option_like_others(tokenizer: Any) -> None:
     encoded = PromptEncoder(tokenizer).encode(prompt_of("You are a woman."), codes=(0, 12, 5))
     assert encoded.codes == (0, 12, 5)
     shown = [tokenizer.decode([*encoded.tokens[-encoded.lead :], *path_of(encoded, option)]) for option in range(3)]

@@ -113,6 +113,14 @@ def test_equal_surveys_give_equal_files_to_the_byte(staged_sample: FileSet, samp
     assert again.content_key == from_rebuilt.content_key == sample_marts.content_key
 
 
+def test_staged_rows_are_ordered_so_that_sums_of_weights_do_not_depend_on_threads(staged_sample: FileSet) -> None:
+    survey = next(staged_sample.path(name) for name in staged_sample.files if name.endswith(".duckdb"))
+    with database.connect(survey, read_only=True) as connection:
+        for table, key in (("stg_answers", "respondent_id, item"), ("stg_respondents", "respondent_id")):
+            rows = connection.execute(f"select {key} from {table}").fetchall()
+            assert rows == sorted(rows), table
+
+
 def test_the_study_s_questions_and_no_others_are_in_every_table(sample_marts: FileSet, sample_study: Study) -> None:
     asked = set(sample_marts.read("items")["item"])
     assert len(asked) == sample_study.items.limit
