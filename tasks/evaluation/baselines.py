@@ -48,7 +48,7 @@ def _evidence(trained: dict[Any, np.ndarray], *, item: str, parents: list[str]) 
 
 
 def chance(known: Evidence) -> np.ndarray:
-    """Every option alike; its choice is the first, so its accuracy is given as the expected one (tasks/fairness/metrics.py)."""
+    """Every option alike; its choice is the first, so its accuracy is given as the expected one (tasks/fairness/scores.py)."""
     return np.full(len(known.national), 1 / len(known.national))
 
 

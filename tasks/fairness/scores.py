@@ -21,12 +21,18 @@ class Score(NamedTuple):
 
 
 def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The predictions' keys, topic and weight_share, with a score for each. Raises KeyError-like ValueError when a prediction has no pair."""
+    """The predictions' keys, topic and weight_share, with a score for each.
+
+    Raises ValueError when a prediction has no pair, or an ordered question no distance: only a nominal question's may be missing.
+    """
     joined = predictions.merge(pairs[[*KEYS, *OF_PAIRS]], on=KEYS, how="left", validate="many_to_one")
     orphans = int(joined["scale"].isna().sum())
     if orphans:
         raise ValueError(f"{orphans} of {len(joined)} predictions belong to no pair; expected every (item, subgroup_id, split) among the pairs")
     scores = pd.DataFrame([_score(row) for row in joined.to_dict("records")], columns=list(METRICS), index=joined.index)
+    unscored = int(scores[joined["scale"] != "nominal"].isna().any(axis=1).sum())
+    if unscored:
+        raise ValueError(f"{unscored} of {len(joined)} predictions have no finite probabilities above zero; they would vanish from the means")
     return pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)
 
 

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import deque
@@ -29,6 +30,7 @@ from tasks.training.job import BEST, LOG, Job, die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
 HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
+MADE = "made.json"  # what a finished training left, with checksums
 ERROR_LINES = 15
 # Threads that wait for one another sleep after a moment: spinning for ever, two busy processes on two cores all but stop each other.
 THREADS = {"GOMP_SPINCOUNT": "10000"}
@@ -66,11 +68,21 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
         training=study.training,
     )
     with _alone(work):
-        if not (work / "adapter").is_dir():
+        if not _is_trained(work):
+            shutil.rmtree(work / "adapter", ignore_errors=True)
             write_json(work / "job.json", job.model_dump(mode="json"))
             _launch(work)
         _finish(work, study)
-    return file_set(work, ["adapter", "tables/training_log.parquet"])
+        made = file_set(work, ["adapter", "tables/training_log.parquet"])
+        write_json(work / MADE, made.files)
+    return made
+
+
+def _is_trained(work: Path) -> bool:
+    """The worker has left an adapter, and nothing has happened to it since it was recorded."""
+    made = work / MADE
+    intact = not made.exists() or FileSet(folder=str(work), files=json.loads(made.read_text(encoding="utf-8"))).holds()
+    return intact and (work / "adapter").is_dir()
 
 
 @contextmanager
@@ -91,13 +103,14 @@ def _launch(work: Path) -> None:
     environment = {**THREADS, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with (work / "worker.log").open("w", encoding="utf-8") as errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent, start_new_session=True
         )  # fmt: skip
         try:
             reason = _follow(process)
         except BaseException:
-            # Ctrl-C or a cancelled run: the worker writes a checkpoint and ends; only then do we.
-            process.terminate()
+            # Ctrl-C or a cancelled run: the worker writes a checkpoint and ends; only then do we. The whole group is told, because a worker that
+            # is still being imported is not yet bound to Accelerate's launcher.
+            os.killpg(process.pid, signal.SIGTERM)
             for _ in process.stdout or ():
                 pass
             process.wait()

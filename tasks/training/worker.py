@@ -24,7 +24,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from tasks.errors import StepError
-from tasks.files import write_atomically
+from tasks.files import flush_folder, write_atomically
 from tasks.prompting.tree import PromptEncoder, group_prompts
 from tasks.study import TrainingSection
 from tasks.training.checkpoints import newest_checkpoint, save_checkpoint
@@ -101,8 +101,7 @@ def _start(job: Job) -> Run:
         raise StepError(f"{accelerator.num_processes} processes were started; this worker trains in one. Set num_processes: 1 in infra/accelerate.")
     torch.manual_seed(job.seed)
     loaded = load_model(Path(job.model), dtype=job.dtype)
-    model = get_peft_model(loaded.model, _lora(job.training))
-    model.train()
+    model = get_peft_model(loaded.model, _lora(job.training)).eval()  # a base model's own dropout too would make a resumed run another one
     encoder = PromptEncoder(loaded.tokenizer)
     train, validation = (read_examples(Path(job.pairs), encoder, split=split, group_by=job.group_by) for split in ("train", "validation"))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
@@ -227,7 +226,10 @@ def _log(run: Run, *, loss: float, validation_loss: float | None, speed: float, 
     }
     with (Path(run.job.folder) / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
-    _say({**line, "total": total_steps(run.train, run.job)})
+    try:
+        _say({**line, "total": total_steps(run.train, run.job)})
+    except BrokenPipeError:  # whoever listened is gone: as if it had told us to stop
+        run.stop_signal = signal.SIGPIPE
 
 
 def _say(line: dict[str, Any]) -> None:
@@ -254,8 +256,10 @@ def _finish(run: Run) -> None:
     best = Path(run.job.folder) / BEST
     if best.exists():
         set_peft_model_state_dict(run.peft_model, load_file(best))
-    run.peft_model.save_pretrained(Path(run.job.folder) / "adapter.building")
-    (Path(run.job.folder) / "adapter.building").replace(Path(run.job.folder) / "adapter")
+    building = Path(run.job.folder) / "adapter.building"
+    run.peft_model.save_pretrained(building)
+    flush_folder(building)
+    building.replace(Path(run.job.folder) / "adapter")
 
 
 if __name__ == "__main__":

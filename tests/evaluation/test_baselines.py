@@ -73,3 +73,17 @@ def test_only_trained_cells_count() -> None:
         pairs.at[row, "shares"] = list(reversed(pairs.at[row, "shares"]))
     after = score_baselines(pairs, made_up_subgroups())
     assert [list(row) for row in before["probabilities"]] == [list(row) for row in after["probabilities"]]
+
+
+def test_only_the_cells_of_the_pairs_own_question_count() -> None:
+    pairs = made_up_pairs()
+    before = answers(pairs)
+    for row in pairs.index[(pairs["item"] != "Q1")]:
+        pairs.at[row, "shares"] = list(reversed(pairs.at[row, "shares"]))
+    assert all(np.array_equal(before[model], after) for model, after in answers(pairs).items())
+
+
+def test_a_question_whose_national_cell_was_not_trained_is_an_error() -> None:
+    pairs = made_up_pairs()
+    with pytest.raises(KeyError, match="all"):
+        score_baselines(pairs[pairs["subgroup_id"] != "all"], made_up_subgroups())

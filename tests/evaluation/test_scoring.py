@@ -1,6 +1,7 @@
 """Predictions of a model: one for each variant and pair, and each prompt asked once."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,9 +11,10 @@ import pytest
 from tasks.evaluation import scoring
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.scoring import ScoringJob, score
+from tasks.prompting.prompt import render_prompt
 from tasks.prompting.tree import PromptGroup
 from tasks.training.forward import OptionScorer, ScoredOptions
-from tests.training.tiny import made_up_pairs, save_model
+from tests.training.tiny import QUESTIONS, made_up_pairs, save_model
 
 JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", "float32", pairs_per_forward=4, seed=1)
 
@@ -56,6 +58,31 @@ def test_a_permuted_persona_is_another_subgroups(predictions: pd.DataFrame) -> N
     assert np.array_equal(permuted[second], plain[first])
     assert not np.array_equal(plain[first], plain[second])
     assert np.array_equal(permuted[("Q2", "age=young")], plain[("Q2", "age=young")])
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_no_subgroup_keeps_its_persona_where_there_is_another_of_its_question_and_split(seed: int) -> None:
+    sizes = {("Q1", "id_test"): 7, ("Q1", "ood_test"): 2, ("Q2", "id_test"): 1, ("Q2", "ood_test"): 12}
+    test = pd.DataFrame(
+        [{"item": item, "split": split, "prompt": f"{item} {split} {row}"} for (item, split), size in sizes.items() for row in range(size)]
+    ).sample(frac=1, random_state=seed)
+    permuted = scoring._permuted_prompts(test, seed=seed)
+    for key, rows in test.groupby(["item", "split"]):
+        assert sorted(permuted[rows.index]) == sorted(rows["prompt"])
+        assert (permuted[rows.index] == rows["prompt"]).any() == (sizes[key] == 1)
+    assert permuted.equals(scoring._permuted_prompts(test, seed=seed))
+
+
+def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[PromptGroup]) -> None:
+    """Another grouping shares other tokens and gives the same answers."""
+    pairs = made_up_pairs()
+    pairs["prompt"] = [render_prompt(QUESTIONS[row.item], persona=row.persona, order="persona_first") for row in pairs.itertuples()]
+    job = replace(JOB, variants=("plain",))
+    by_persona = score(pairs, model, adapter=None, job=replace(job, group_by="subgroup_id"))
+    assert [len(group.prompts) for group in asked] == [3, 3, 3]
+    by_question = score(pairs, model, adapter=None, job=job)
+    for one, other in zip(by_persona["probabilities"], by_question["probabilities"], strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
 
 
 @pytest.fixture

@@ -8,18 +8,19 @@ import pytest
 from scipy.stats import wasserstein_distance
 from sklearn.metrics import mean_absolute_error
 
-from tasks.fairness.scores import distances, earth_movers_distance, score_predictions
+from tasks.fairness.scores import KEYS, distances, earth_movers_distance, score_predictions
 
 PAIR = {"item": "Q1", "subgroup_id": "sex=Male", "split": "ood_test", "topic": "Values", "scale": "ordinal", "weight_share": 0.5}
 
 
-def scores_of(choice: int, *, model: str = "tuned", **pair: Any) -> dict[str, float]:
-    """One pair with four options, target 1, and a prediction of it."""
+def scores_of(choice: int, *, model: str = "tuned", probabilities: Any = None, **pair: Any) -> dict[str, float]:
+    """One pair with four options, target 1, and a prediction of it: all on its choice unless `probabilities` say more."""
     pairs = pd.DataFrame([{**PAIR, "code": 1, "tied_codes": [1], "shares": [0.4, 0.3, 0.2, 0.1], **pair}])
     codes = [1, 2, 3, 4]
     prediction = {
         "model": model, "reader": "likelihood", "variant": "plain", "item": "Q1", "subgroup_id": "sex=Male", "split": "ood_test",
-        "codes": codes, "probabilities": [float(code == choice) for code in codes], "choice": choice,
+        "codes": codes, "choice": choice,
+        "probabilities": [float(code == choice) for code in codes] if probabilities is None else probabilities,
     }  # fmt: skip
     row = score_predictions(pd.DataFrame([prediction]), pairs).iloc[0]
     return {name: float(row[name]) for name in ("accuracy", "nmae", "emd")}
@@ -78,3 +79,23 @@ def test_nmae_is_the_scaled_mean_absolute_error() -> None:
 def test_trap_10_a_prediction_without_its_pair_is_an_error_and_not_dropped() -> None:
     with pytest.raises(ValueError, match="1 of 1 predictions belong to no pair"):
         scores_of(1, subgroup_id="sex=Female")
+
+
+@pytest.mark.parametrize("probabilities", [[np.nan] * 4, [0.0] * 4])
+@pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
+def test_trap_10_a_prediction_that_cannot_be_measured_is_an_error_and_not_dropped(probabilities: list[float]) -> None:
+    with pytest.raises(ValueError, match="1 of 1 predictions have no finite probabilities"):
+        scores_of(1, probabilities=probabilities)
+
+
+def test_a_pair_that_comes_twice_is_an_error() -> None:
+    pairs = pd.DataFrame([{**PAIR, "code": 1, "tied_codes": [1], "shares": [0.5, 0.5]}] * 2)
+    prediction = {"model": "tuned", "reader": "likelihood", "variant": "plain", "codes": [1, 2], "probabilities": [0.5, 0.5], "choice": 1, **PAIR}
+    with pytest.raises(pd.errors.MergeError, match="not a many-to-one merge"):
+        score_predictions(pd.DataFrame([prediction])[[*KEYS, "model", "reader", "variant", "codes", "probabilities", "choice"]], pairs)
+
+
+def test_probabilities_and_shares_may_be_arrays_as_parquet_gives_them() -> None:
+    as_lists = scores_of(2, probabilities=[0.1, 0.2, 0.3, 0.4])
+    assert scores_of(2, probabilities=np.array([0.1, 0.2, 0.3, 0.4]), shares=np.array([0.4, 0.3, 0.2, 0.1])) == as_lists
+    assert as_lists["emd"] == pytest.approx(0.3 / 3 + 0.4 / 3 + 0.3 / 3)

@@ -1,6 +1,7 @@
 """A checkpoint is there whole or not at all, and is checked before it is trusted."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -54,3 +55,26 @@ def test_a_save_that_fails_leaves_nothing_and_the_older_ones(tmp_path: Path, mon
     with pytest.raises(OSError, match="No space left"):
         save(tmp_path, 20)
     assert [path.name for path in tmp_path.iterdir()] == ["step-000010"]
+
+
+def test_a_save_that_was_killed_halfway_is_not_taken_for_a_checkpoint(tmp_path: Path) -> None:
+    """SIGKILL lets nothing be tidied: the folder under its temporary name stays, and nobody looks at it."""
+    whole = save(tmp_path, 10)
+    shutil.copytree(whole, tmp_path / ".building-abc")
+    (tmp_path / ".building-abc" / "state.json").unlink()
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.folder == whole
+
+
+@pytest.mark.parametrize("written", ["", '{"step": 20', "{}"])
+def test_a_state_that_is_cut_off_is_passed_over(tmp_path: Path, written: str) -> None:
+    save(tmp_path, 10)
+    (save(tmp_path, 20) / "state.json").write_text(written, encoding="utf-8")
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state["step"] == 10
+
+
+def test_no_checkpoint_is_none(tmp_path: Path) -> None:
+    assert newest_checkpoint(tmp_path / "never-written") is None

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tasks.errors import InputError
 from tasks.prompting.prompt import LEAD, messages, render_prompt
 from tasks.prompting.tree import PromptEncoder, group_prompts
 from tasks.training.forward import OptionScorer, ScoredOptions
@@ -172,3 +173,12 @@ def test_a_bias_of_the_output_layer_counts() -> None:
     output.bias = torch.nn.Parameter(torch.randn(output.out_features, generator=torch.Generator().manual_seed(3), dtype=torch.float64))
     with torch.inference_mode():
         assert_close(scored(model, tokenizer, mixed()), plain(model, tokenizer, mixed()), within=1e-9)
+
+
+@pytest.mark.parametrize("setting", ["final_logit_softcapping", "logit_scale", "logits_scaling"])
+def test_a_model_that_changes_its_logits_afterwards_is_refused(setting: str) -> None:
+    """Gemma 2, Cohere, Granite: their probabilities would come out wrong, and nothing would show it."""
+    model = tiny_model()
+    setattr(model.config, setting, 30.0)
+    with pytest.raises(InputError, match=setting):
+        OptionScorer(model)

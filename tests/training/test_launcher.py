@@ -1,8 +1,11 @@
 """Fine-tuning through the real launcher and `accelerate launch`, on a tiny model: killed, resumed, refused."""
 
 import fcntl
+import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -15,6 +18,9 @@ from safetensors.torch import load_file
 from tasks.errors import StepError
 from tasks.files import FileSet, file_set, sha256_of, write_table
 from tasks.study import Study, load_study
+from tasks.training import launcher
+from tasks.training.checkpoints import newest_checkpoint
+from tasks.training.job import LOG
 from tasks.training.launcher import finetune
 from tests.training.tiny import made_up_pairs, save_model, tiny_model
 
@@ -27,6 +33,17 @@ SETTINGS = [
 ]
 SETTINGS += ["training.evaluate_steps=5", "model.dtype=float32", "training.learning_rate=0.01"]
 WEIGHTS = "adapter/adapter_model.safetensors"
+
+LAUNCHER = """
+import json, pathlib, sys
+from tasks.files import FileSet
+from tasks.study import Study
+from tasks.training.launcher import finetune
+
+folder = pathlib.Path(sys.argv[1])
+pairs, model, study = json.loads((folder / "arguments.json").read_text())
+finetune(FileSet.model_validate(pairs), FileSet.model_validate(model), Study.model_validate(study), folder=folder)
+"""
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +114,41 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(
     pd.testing.assert_frame_equal(_losses(resumed), _losses(undisturbed))
 
 
+def test_a_launcher_that_is_killed_takes_its_trainer_with_it_and_loses_no_step(pairs: FileSet, model: FileSet, tmp_path: Path) -> None:
+    """Not even SIGKILL leaves a trainer behind; and the trainer, with nobody to tell, still writes its checkpoint."""
+    long = load_study("sample", overrides=[*SETTINGS, "training.epochs=200", "training.checkpoint_steps=100000"])
+    (tmp_path / "arguments.json").write_text(json.dumps([one.model_dump(mode="json") for one in (pairs, model, long)]), encoding="utf-8")
+    launching = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=launcher.ROOT)
+    while not (logs := [log for log in tmp_path.glob("*/training_log.jsonl") if log.stat().st_size]):
+        time.sleep(0.02)
+    launching.kill()
+    launching.wait()
+    ends_before = time.monotonic() + 20
+    while workers_of(tmp_path) and time.monotonic() < ends_before:
+        time.sleep(0.02)
+    assert workers_of(tmp_path) == []
+    found = newest_checkpoint(logs[0].parent / "checkpoints")
+    assert found is not None
+    assert found.state["step"] == len(logs[0].read_text(encoding="utf-8").splitlines())
+
+
+def test_a_run_that_is_cancelled_while_its_worker_starts_does_not_wait_for_a_training(
+    pairs: FileSet, model: FileSet, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The worker imports torch for seconds before it can take a signal as a wish for a checkpoint."""
+
+    def cancelled(_: object) -> None:
+        while len(workers_of(tmp_path)) < 2:
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "_follow", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(pairs, model, study, folder=tmp_path)
+    assert workers_of(tmp_path) == []
+    assert not list(tmp_path.glob("*/training_log.jsonl")), "it trained on, with nobody to listen"
+
+
 def _losses(made: FileSet) -> pd.DataFrame:
     return made.read("training_log")[["step", "epoch", "loss", "validation_loss", "learning_rate"]]
 
@@ -106,6 +158,26 @@ def test_a_finished_training_is_not_done_again(pairs: FileSet, model: FileSet, s
     before = sha256_of(work / "worker.log"), (work / "worker.log").stat().st_mtime_ns
     assert finetune(pairs, model, study, folder=work.parent) == undisturbed
     assert (sha256_of(work / "worker.log"), (work / "worker.log").stat().st_mtime_ns) == before
+
+
+def test_an_adapter_that_is_no_longer_whole_is_trained_again(
+    pairs: FileSet, model: FileSet, study: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A step is called again when its files do not hold what they held; the launcher must not hand out the same files once more."""
+    contents = iter([b"weights", b"weights again"])
+
+    def trained(work: Path) -> None:
+        (work / "adapter").mkdir()
+        (work / WEIGHTS).write_bytes(next(contents))
+        (work / LOG).write_text('{"step": 1, "validation_loss": 0.5}\n', encoding="utf-8")
+
+    monkeypatch.setattr(launcher, "_launch", trained)
+    first = finetune(pairs, model, study, folder=tmp_path)
+    assert finetune(pairs, model, study, folder=tmp_path) == first
+    first.path(WEIGHTS).write_bytes(b"wei")
+    again = finetune(pairs, model, study, folder=tmp_path)
+    assert again.path(WEIGHTS).read_bytes() == b"weights again"
+    assert again.holds() and not first.holds()
 
 
 def test_a_worker_that_fails_is_told_with_its_reason(pairs: FileSet, model: FileSet, study: Study, tmp_path: Path) -> None:

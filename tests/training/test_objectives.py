@@ -41,11 +41,13 @@ def test_tokens_is_the_next_token_loss_on_the_modal_answer_with_its_stop_token()
     codes = QUESTIONS["Q2"].codes
     shares = [0.05] * 9 + [0.55]
     group = group_prompts([PromptEncoder(tokenizer).encode(prompt, codes=codes) for prompt in prompts_of("Q2")])
-    scored = OptionScorer(model)(group)
+    with torch.inference_mode():
+        scored = OptionScorer(model)(group)
     ours = pair_losses(scored.options, scored.leads, shares=[shares] * 3, objective="tokens")
     for loss, prompt in zip(ours, prompts_of("Q2"), strict=True):
         opening = tokenizer(opening_of(tokenizer, prompt), add_special_tokens=False)["input_ids"]
         whole = tokenizer(f"{opening_of(tokenizer, prompt)}{LEAD}10{TERMINATOR}", add_special_tokens=False)["input_ids"]
         labels = torch.tensor([[-100] * len(opening) + whole[len(opening) :]])
-        mean = model(input_ids=torch.tensor([whole]), labels=labels).loss
-        assert float(loss) == pytest.approx(float(mean) * (len(whole) - len(opening)), rel=1e-6)
+        with torch.inference_mode():
+            mean = model(input_ids=torch.tensor([whole]), labels=labels).loss
+        assert float(loss) == pytest.approx(float(mean) * (len(whole) - len(opening)), rel=1e-6)  # theirs is float32

@@ -21,9 +21,9 @@ from tasks.training.job import BEST, LOG, Job
 from tests.training.tiny import made_up_pairs, save_model
 
 TRAINING = TrainingSection(
-    epochs=1.5, learning_rate=0.01, lora_rank=2, questions_per_step=1, pairs_per_question=2, checkpoint_steps=4, evaluate_steps=3
+    epochs=4 / 3, learning_rate=0.01, lora_rank=2, questions_per_step=1, pairs_per_question=2, checkpoint_steps=4, evaluate_steps=3
 )
-STEPS = 9  # 4 trained subgroups x 3 questions in twos are 6 steps an epoch; x 1.5
+STEPS = 12  # 5 trained subgroups in twos are 3 groups; x 3 questions are 9 steps an epoch; x 4 / 3
 
 
 @pytest.fixture(autouse=True)
@@ -90,12 +90,12 @@ def at_step(monkeypatch: pytest.MonkeyPatch, step: int, do: Callable[[], None]) 
 def test_the_log_has_every_step_once_and_ends_at_the_fraction_of_an_epoch(train: Train) -> None:
     lines = log_of(train(Path("one")))
     assert [line["step"] for line in lines] == list(range(1, STEPS + 1))
-    assert [line["epoch"] for line in lines] == pytest.approx([step / 6 for step in range(1, STEPS + 1)])
-    assert [line["step"] for line in lines if line["validation_loss"] is not None] == [3, 6, 9]
+    assert [line["epoch"] for line in lines] == pytest.approx([step / 9 for step in range(1, STEPS + 1)])
+    assert [line["step"] for line in lines if line["validation_loss"] is not None] == [3, 6, 9, 12]
     assert lines[-1]["learning_rate"] == 0
 
 
-@pytest.mark.parametrize("step", [1, 4, 5, 8, 9])
+@pytest.mark.parametrize("step", [1, 4, 7, 9, 12])
 def test_a_worker_that_dies_at_any_step_goes_on_to_the_same_weights(train: Train, monkeypatch: pytest.MonkeyPatch, step: int) -> None:
     """A base model with dropout (GPT-NeoX here) is trained without it: there is no random state that a checkpoint would have to keep."""
 
@@ -140,14 +140,14 @@ def test_a_worker_whose_launcher_is_gone_writes_a_checkpoint_and_ends(train: Tra
 
 
 def test_the_adapter_is_that_of_the_lowest_validation_loss(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Here the second of three; a worker that starts again after it still has it."""
-    losses = iter([2.0, 1.0, 3.0])
+    """Here the second of four; a worker that starts again after it still has it."""
+    losses = iter([2.0, 1.0, 3.0, 4.0])
     kept: list[dict[str, Tensor]] = []
     original = worker._validate
 
     def validate(run: worker.Run) -> float | None:
         if run.progress.step == 6:
-            kept.append(worker._adapter(run))
+            kept.append({name: tensor.clone() for name, tensor in worker._adapter(run).items()})
         with monkeypatch.context() as patched:
             loss = next(losses) * len(run.validation)
             patched.setattr(worker, "groups_in_order", lambda *_, **__: [[]])
@@ -159,7 +159,7 @@ def test_the_adapter_is_that_of_the_lowest_validation_loss(train: Train, monkeyp
     with pytest.raises(SystemExit):
         train(Path("one"))
     folder = train(Path("one"))
-    assert [line["validation_loss"] for line in log_of(folder) if line["validation_loss"] is not None] == [2, 1, 3]
+    assert [line["validation_loss"] for line in log_of(folder) if line["validation_loss"] is not None] == [2, 1, 3, 4]
     assert load_file(folder / BEST).keys() == kept[0].keys()
     saved = weights(folder)
     assert all(saved[name].equal(kept[0][name]) for name in kept[0])
