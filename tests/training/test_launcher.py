@@ -32,6 +32,7 @@ SETTINGS = [
     "training.lora_rank=4",
 ]
 SETTINGS += ["training.evaluate_steps=5", "model.dtype=float32", "training.learning_rate=0.01"]
+LONG = [*SETTINGS, "training.epochs=200", "training.checkpoint_steps=100000"]  # no checkpoint but the one that a signal asks for
 WEIGHTS = "adapter/adapter_model.safetensors"
 
 LAUNCHER = """
@@ -82,6 +83,11 @@ def workers_of(folder: Path) -> list[int]:
     return sorted(found)
 
 
+def steps_kept(log: Path) -> int:
+    found = newest_checkpoint(log.parent / "checkpoints")
+    return int(found.state["step"]) if found else 0
+
+
 def kill_after_a_checkpoint(folder: Path, number: signal.Signals) -> None:
     while not list(folder.glob("*/checkpoints/step-*")):
         time.sleep(0.02)
@@ -116,8 +122,8 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(
 
 def test_a_launcher_that_is_killed_takes_its_trainer_with_it_and_loses_no_step(pairs: FileSet, model: FileSet, tmp_path: Path) -> None:
     """Not even SIGKILL leaves a trainer behind; and the trainer, with nobody to tell, still writes its checkpoint."""
-    long = load_study("sample", overrides=[*SETTINGS, "training.epochs=200", "training.checkpoint_steps=100000"])
-    (tmp_path / "arguments.json").write_text(json.dumps([one.model_dump(mode="json") for one in (pairs, model, long)]), encoding="utf-8")
+    study = load_study("sample", overrides=LONG)
+    (tmp_path / "arguments.json").write_text(json.dumps([one.model_dump(mode="json") for one in (pairs, model, study)]), encoding="utf-8")
     launching = subprocess.Popen([sys.executable, "-c", LAUNCHER, str(tmp_path)], cwd=launcher.ROOT)
     while not (logs := [log for log in tmp_path.glob("*/training_log.jsonl") if log.stat().st_size]):
         time.sleep(0.02)
@@ -127,9 +133,23 @@ def test_a_launcher_that_is_killed_takes_its_trainer_with_it_and_loses_no_step(p
     while workers_of(tmp_path) and time.monotonic() < ends_before:
         time.sleep(0.02)
     assert workers_of(tmp_path) == []
-    found = newest_checkpoint(logs[0].parent / "checkpoints")
-    assert found is not None
-    assert found.state["step"] == len(logs[0].read_text(encoding="utf-8").splitlines())
+    assert steps_kept(logs[0]) == len(logs[0].read_text(encoding="utf-8").splitlines())
+
+
+def test_a_run_that_is_cancelled_in_training_ends_once_its_worker_has_written_a_checkpoint(
+    pairs: FileSet, model: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def cancelled(_: object) -> None:
+        while not any(log.stat().st_size for log in tmp_path.glob("*/training_log.jsonl")):
+            time.sleep(0.02)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(launcher, "_follow", cancelled)
+    with pytest.raises(KeyboardInterrupt):
+        finetune(pairs, model, load_study("sample", overrides=LONG), folder=tmp_path)
+    assert workers_of(tmp_path) == []
+    (log,) = tmp_path.glob("*/training_log.jsonl")
+    assert steps_kept(log) == len(log.read_text(encoding="utf-8").splitlines()) > 0
 
 
 def test_a_run_that_is_cancelled_while_its_worker_starts_does_not_wait_for_a_training(

@@ -165,6 +165,15 @@ def test_the_adapter_is_that_of_the_lowest_validation_loss(train: Train, monkeyp
     assert all(saved[name].equal(kept[0][name]) for name in kept[0])
 
 
+def test_a_step_is_the_mean_over_its_pairs_whatever_the_sizes_of_its_groups(train: Train) -> None:
+    run = worker._start(Job.model_validate_json((train(Path("one")) / "job.json").read_text(encoding="utf-8")))
+    first, second, third = run.train[0], run.train[1], run.train[-1]
+    assert first.group == second.group != third.group
+    with torch.no_grad():
+        expected = sum(float(worker._losses(run, [example])) for example in (first, second, third)) / 3
+    assert worker._optimise(run, [[first, second], [third]]) == pytest.approx(expected, rel=1e-5)
+
+
 def test_without_validation_pairs_the_last_adapter_is_kept(train: Train, tmp_path: Path) -> None:
     pairs = made_up_pairs()
     write_table(pairs[pairs["split"] != "validation"], tmp_path / "pairs.parquet")
