@@ -204,7 +204,9 @@ def _with_unknown_codes(survey: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("dropped", "expected"), [("W_WEIGHT", "weight: none"), ("Q289", "Q289")], ids=["without its weight column", "without a dimension's column"]
+    ("dropped", "expected"),
+    [("W_WEIGHT", "survey.weight to none"), ("Q289", "Q289")],
+    ids=["without its weight column", "without a dimension's column"],
 )
 def test_a_survey_that_lacks_a_column_is_refused(folder: Path, workspace: Path, dropped: str, expected: str) -> None:
     rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
