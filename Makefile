@@ -45,7 +45,7 @@ study: $(READY)  ## the sample study, from the synthetic survey to the report
 	@$(BIN)/valuescape run sample
 
 test: $(READY)  ## all tests, with one small study on the real model and a real server
-	@$(BIN)/python -m pytest
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
 check: $(READY)  ## lint, format, types, SQL lint
 	$(BIN)/ruff check
