@@ -6,6 +6,8 @@ Exit codes: 0 done; 1 a gate or a step failed; 2 the user's input is wrong; 130 
 import json
 import os
 import sys
+import tempfile
+import traceback
 import webbrowser
 from pathlib import Path
 from typing import Annotated, Any
@@ -119,7 +121,7 @@ def report(
 
 
 def _report_of(run: str | None, workspace: Path) -> Path:
-    finished = [folder for folder in _run_folders(workspace) if (folder / "report" / "index.html").is_file()]
+    finished = [folder for folder in _run_folders(workspace) if _read(folder / "manifest.json")["status"] == "finished"]
     wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
     if not wanted:
         known = ", ".join(folder.name for folder in finished) or "none"
@@ -156,4 +158,13 @@ def _call_app() -> int:
     except ValuescapeError as error:
         Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
+    except Exception as error:
+        traceback.print_exc(file=_crash_log().open("w", encoding="utf-8"))
+        message = f"valuescape: this should not have happened: {type(error).__name__}: {error}. What was done is kept. Details: {_crash_log()}"
+        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+        return 1
     return 0
+
+
+def _crash_log() -> Path:
+    return Path(tempfile.gettempdir()) / f"valuescape-{os.getpid()}.log"

@@ -22,6 +22,7 @@ from prefect.context import FlowRunContext
 
 from tasks.errors import StepError
 from tasks.files import FileSet, make_workspace, write_json
+from tasks.reporting.contents import SHOWN_FROM
 from tasks.study import Study
 from tasks.warehouse import database
 
@@ -89,7 +90,7 @@ class StudyRun:
                 "started": self.started,
                 "updated": _now(),
                 "study": self.study.model_dump(mode="json"),
-                "survey": self.survey,
+                "survey": self._published_survey(),
                 "citation": CITATION,
                 "seed": self.study.seed,
                 "commit": _commit(),
@@ -99,6 +100,13 @@ class StudyRun:
                 "reused": self.reused,
             },
         )
+
+    def _published_survey(self) -> dict[str, Any]:
+        """The intake report without levels of too few respondents to be told."""
+        least = max(SHOWN_FROM, self.study.subgroups.minimum_respondents)
+        levels = self.survey.get("dimensions", {})
+        told = {name: {level: number for level, number in counts.items() if number >= least} for name, counts in levels.items()}
+        return {**self.survey, "dimensions": told} if self.survey else {}
 
     def finish(self) -> None:
         """All tables in one database, the manifest's last word, and `latest` turned to this run."""
@@ -120,11 +128,11 @@ def open_run(study: Study, *, workspace: Path, fresh: bool) -> Iterator[StudyRun
     run.write_manifest("running")
     try:
         yield run
+        run.finish()
     except BaseException as error:
         with suppress(StepError):  # a full disk takes no manifest either; the error that filled it is the one to raise
             run.write_manifest("failed", error=f"{type(error).__name__}: {error}")
         raise
-    run.finish()
 
 
 def _run_id() -> str:

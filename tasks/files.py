@@ -130,6 +130,9 @@ def make_workspace(workspace: Path) -> None:
     """The workspace for this user alone: it holds survey rows. Raises InputError when it cannot be written."""
     try:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for folder in ("surveys", "runs", "training"):  # a workspace that was there before may be open to others
+            (workspace / folder).mkdir(exist_ok=True)
+            (workspace / folder).chmod(0o700)
         probe = workspace / f".probe.{os.getpid()}"
         probe.touch()
         probe.unlink()

@@ -10,7 +10,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from tasks.errors import GateError, InputError
-from tasks.files import FileSet, hash_of
+from tasks.files import FileSet, file_set, hash_of
 from tasks.study import Study
 
 # Where a result is put does not change what it is.
@@ -18,8 +18,8 @@ PLACES = ("folder", "workspace")
 STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
-def content_key(name: str, *, version: int, sections: tuple[str, ...] = ()) -> Callable[[Any, Mapping[str, Any]], str]:
-    """A cache key of what a step reads: the contents of its files, plain values, and these sections of the study.
+def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read: tuple[Path, ...] = ()) -> Callable[[Any, Mapping[str, Any]], str]:
+    """A cache key of what a step reads: the contents of its files, plain values, these sections of the study, and the project's folders `read`.
 
     Raise `version` when the step's code changes its result.
     """
@@ -28,7 +28,8 @@ def content_key(name: str, *, version: int, sections: tuple[str, ...] = ()) -> C
 
     def key(_: Any, parameters: Mapping[str, Any]) -> str:
         inputs = {name: _identity(value, sections) for name, value in parameters.items() if name not in PLACES}
-        return f"{name}-{hash_of([name, version, inputs])}"
+        shipped = [file_set(folder, ["."]).content_key for folder in read]
+        return f"{name}-{hash_of([name, version, inputs, shipped])}"
 
     return key
 

@@ -182,7 +182,14 @@ def test_a_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
 def test_a_new_workspace_is_this_user_s_alone(tmp_path: Path) -> None:
     make_workspace(tmp_path / "deep" / "workspace")
     assert stat.S_IMODE((tmp_path / "deep" / "workspace").stat().st_mode) == 0o700
-    assert list((tmp_path / "deep" / "workspace").iterdir()) == []
+
+
+def test_in_a_workspace_that_was_open_to_others_the_survey_rows_are_not(tmp_path: Path) -> None:
+    (tmp_path / "surveys").mkdir(mode=0o755)
+    tmp_path.chmod(0o755)
+    make_workspace(tmp_path)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
+    assert modes == {"surveys": 0o700, "runs": 0o700, "training": 0o700}
 
 
 def test_a_workspace_that_cannot_be_written_is_the_user_s_to_change(tmp_path: Path) -> None:

@@ -166,7 +166,10 @@ def _csv_header(path: Path) -> tuple[list[str], str, int]:
     lines = text.splitlines(keepends=True)
     delimiter = max(";,\t", key=lines[0].count)
     reader = csv.reader(lines, delimiter=delimiter)
-    header = next(reader)
+    try:
+        header = next(reader)
+    except csv.Error as error:
+        raise InputError(f"{path.name}: its first line is no header of a survey file ({error}). {WHAT_TO_DO}") from error
     if not any(header):
         raise InputError(f"{path.name}: its first line is blank, expected the names of the columns. It is no survey file, or was edited")
     return header, delimiter, reader.line_num

@@ -32,7 +32,8 @@ TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_r
 
 
 def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, DimensionSection], folder: Path) -> FileSet:
-    """Build <folder>/<key>.duckdb and <key>.json, or find them: the key is what the file holds, the codebook and the study's choices.
+    """Build <folder>/<key>.duckdb and <key>.json anew, whatever stands there: it may be damaged. The key is what the file holds, the codebook and
+    the study's choices.
 
     Raises InputError for a file or a choice that cannot be studied, StepError when the folder cannot take the result.
     """
@@ -40,13 +41,12 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
     sha256 = sha256_of(survey)
     key = _key(sha256, section=section, dimensions=dimensions)
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
-    if not (database.is_file() and report.is_file()):
-        source = choose(read_survey(survey), section=section, dimensions=dimensions)
-        try:
-            write_json(report, _write_database(database, source=source, sha256=sha256))
-        except (duckdb.OperationalError, duckdb.FatalException) as error:  # a full disk is a failed commit to DuckDB
-            problem = str(error).splitlines()[0]
-            raise StepError(f"cannot write {database}: {problem}. Free some space, or choose another --workspace") from error
+    source = choose(read_survey(survey), section=section, dimensions=dimensions)
+    try:
+        write_json(report, _write_database(database, source=source, sha256=sha256))
+    except (duckdb.OperationalError, duckdb.FatalException) as error:  # a full disk is a failed commit to DuckDB
+        problem = str(error).splitlines()[0]
+        raise StepError(f"cannot write {database}: {problem}. Free some space, or choose another --workspace") from error
     return file_set(folder, [database.name, report.name], rows=_rows(database))
 
 

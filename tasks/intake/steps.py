@@ -9,8 +9,12 @@ from tasks.intake import ingest, synthetic
 from tasks.policy import STORED, content_key, is_worth_retrying
 from tasks.study import Study
 
+INTAKE = Path(__file__).parent
+CODEBOOKS = (INTAKE / "codebooks",)
+DATA = (INTAKE / "codebooks", INTAKE / "synthetic_data")
 
-@task(name="write the synthetic survey", cache_key_fn=content_key("synthetic", version=1), **STORED)
+
+@task(name="write the synthetic survey", cache_key_fn=content_key("synthetic", version=1, read=DATA), **STORED)
 def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
     """The survey that ships with the project, generated: evidence of nothing."""
     path = synthetic.write_synthetic_survey(folder, seed=seed)
@@ -23,7 +27,7 @@ def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
     retries=2,
     retry_delay_seconds=[2, 10],
     retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions")),
+    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions"), read=CODEBOOKS),
     **STORED,
 )
 def ingest_survey(survey: FileSet, study: Study, folder: Path) -> FileSet:

