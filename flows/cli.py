@@ -6,7 +6,6 @@ Exit codes: 0 done; 1 a gate or a step failed; 2 the user's input is wrong; 130 
 import json
 import os
 import sys
-import tempfile
 import traceback
 import webbrowser
 from pathlib import Path
@@ -17,6 +16,7 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from flows.records import read_manifest, run_folders
 from flows.server import local_server
 from tasks.errors import InputError, InterruptedRunError, ValuescapeError
 from tasks.files import make_workspace
@@ -46,18 +46,33 @@ def run(
 
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
-    surveys = [str(path.expanduser().resolve()) for path in survey or []]
-    _refuse_early(load_study(study, overrides=overridden(set_, surveys=surveys, country=country, model=model)), workspace)
+    # Whole paths: a worker, or a retry of the run, may start in another folder.
+    parameters: dict[str, Any] = {
+        "study": study if study in shipped_studies() else str(Path(study).resolve()),
+        "surveys": [str(path.expanduser().resolve()) for path in survey or []],
+        "country": country,
+        "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
+        "overrides": set_,
+        "workspace": str(workspace.resolve()),
+        "fresh": fresh,
+    }
+    choices = overridden(set_, surveys=parameters["surveys"], country=country, model=parameters["model"])
+    _refuse_early(load_study(study, overrides=choices), workspace)
     try:
-        with local_server(workspace / "prefect"):
-            from flows.study import study_flow
-
-            # Whole paths: a retry of the run may start in another folder.
-            named = study if study in shipped_studies() else str(Path(study).resolve())
-            folder = Path(study_flow(named, surveys, country, model, set_, str(workspace.resolve()), fresh))
+        folder = _execute(parameters, home=workspace / "prefect")
     except KeyboardInterrupt as error:
-        raise InterruptedRunError("interrupted; what was done is kept, and the same command goes on from there") from error
+        again = "the same command without --fresh uses its finished steps" if fresh else "the same command goes on from there"
+        raise InterruptedRunError(f"interrupted; what was done is kept, and {again}") from error
     _show_result(folder)
+
+
+def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
+    """Through the deployment where a worker is up, so that the Prefect UI can retry the run; else here. Returns the run's folder."""
+    with local_server(home):
+        from flows.deployed import run_deployed
+        from flows.study import study_flow
+
+        return run_deployed(parameters) or Path(study_flow(**parameters))
 
 
 def _refuse_early(study: Study, workspace: Path) -> None:
@@ -71,7 +86,7 @@ def _show_result(folder: Path) -> None:
     from tasks.reporting.summary import headline_table
 
     console.print(headline_table(_read(folder / "summary.json")))
-    reused = _read(folder / "manifest.json")["reused"]
+    reused = read_manifest(folder)["reused"]
     if reused:
         console.print(f"Reused from earlier runs, because nothing that goes into them has changed: {', '.join(reused)}.", style="dim")
     console.print(f"Report: {folder / 'report' / 'index.html'}", soft_wrap=True)
@@ -95,7 +110,7 @@ def inspect(
 @app.command()
 def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False) -> None:
     """List the runs of a workspace, the newest last. Example: valuescape runs"""
-    found = [_read(folder / "manifest.json") for folder in _run_folders(workspace)]
+    found = [read_manifest(folder) for folder in run_folders(workspace)]
     listed = [{name: manifest.get(name) for name in ("study_name", "run_id", "status", "synthetic", "error")} for manifest in found]
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
@@ -121,18 +136,12 @@ def report(
 
 
 def _report_of(run: str | None, workspace: Path) -> Path:
-    finished = [folder for folder in _run_folders(workspace) if _read(folder / "manifest.json")["status"] == "finished"]
+    finished = [folder for folder in run_folders(workspace) if read_manifest(folder)["status"] == "finished"]
     wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
     if not wanted:
         known = ", ".join(folder.name for folder in finished) or "none"
         raise InputError(f"no finished run {run or ''} in {workspace} (finished: {known}). `valuescape runs` lists them all")
     return (wanted[-1] / "report" / "index.html").resolve()
-
-
-def _run_folders(workspace: Path) -> list[Path]:
-    """The newest last; run ids sort by time. `latest` is a link to one of them."""
-    found = [path.parent for path in (workspace / "runs").glob("*/*/manifest.json") if not path.parent.is_symlink()]
-    return sorted(found, key=lambda folder: folder.name)
 
 
 def _read(path: Path) -> Any:
@@ -159,12 +168,8 @@ def _call_app() -> int:
         Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
         return error.exit_code
     except Exception as error:
-        traceback.print_exc(file=_crash_log().open("w", encoding="utf-8"))
-        message = f"valuescape: this should not have happened: {type(error).__name__}: {error}. What was done is kept. Details: {_crash_log()}"
-        Console(stderr=True).print(message, markup=False, highlight=False, soft_wrap=True)
+        place = traceback.extract_tb(error.__traceback__)[-1]
+        message = f"valuescape: this should not have happened: {type(error).__name__}: {error} ({place.filename}, line {place.lineno})."
+        Console(stderr=True).print(f"{message} What was done is kept.", markup=False, highlight=False, soft_wrap=True)
         return 1
     return 0
-
-
-def _crash_log() -> Path:
-    return Path(tempfile.gettempdir()) / f"valuescape-{os.getpid()}.log"

@@ -20,10 +20,10 @@ from typing import Any, Literal
 from prefect import Task
 from prefect.context import FlowRunContext
 
-from tasks.errors import StepError
-from tasks.files import FileSet, make_workspace, write_json
-from tasks.reporting.contents import SHOWN_FROM
-from tasks.study import Study
+from flows.records import LOCK, run_id_of
+from tasks.errors import StepError, ValuescapeError
+from tasks.files import FileSet, held_alone, make_workspace, write_json
+from tasks.study import SHOWN_FROM, Study
 from tasks.warehouse import database
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -54,6 +54,11 @@ class StudyRun:
         return self.workspace / "runs" / self.study.name / self.run_id
 
     @property
+    def results(self) -> Path:
+        """Where the steps' results are stored: beside what they describe, so that whoever retries the run finds them."""
+        return self.workspace / "prefect" / "storage"
+
+    @property
     def training(self) -> Path:
         """Where training goes on from: shared by all runs, so that an adapter is trained once; a fresh run has its own."""
         return self.folder / "training" if self.fresh else self.workspace / "training"
@@ -73,7 +78,7 @@ class StudyRun:
         return made if folder else made.adopted_into(self.folder)
 
     def _call(self, task: Task[..., FileSet], *inputs: Any, folder: Path, fresh: bool) -> tuple[FileSet, bool]:
-        state: Any = task.with_options(refresh_cache=fresh)(*inputs, folder=folder, return_state=True)
+        state: Any = task.with_options(refresh_cache=fresh, result_storage=self.results)(*inputs, folder=folder, return_state=True)
         result: FileSet = state.result()
         return result, state.name == "Cached"
 
@@ -121,27 +126,27 @@ class StudyRun:
 
 @contextmanager
 def open_run(study: Study, *, workspace: Path, fresh: bool) -> Iterator[StudyRun]:
-    """A run in a folder of its own. Its manifest says how it ended, whatever happens."""
+    """A run in a folder of its own. Its manifest says how it ended, whatever happens; its lock tells a run from one that was killed."""
     logger.setLevel(logging.INFO)
-    run = StudyRun(study, workspace.resolve(), run_id=_run_id(), fresh=fresh)
-    make_workspace(run.workspace)
-    run.write_manifest("running")
-    try:
-        yield run
-        run.finish()
-    except BaseException as error:
-        with suppress(StepError):  # a full disk takes no manifest either; the error that filled it is the one to raise
-            run.write_manifest("failed", error=f"{type(error).__name__}: {error}")
-        raise
-
-
-def _run_id() -> str:
-    """Sorts by time, and stays the same when Prefect retries the flow run."""
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise StepError("a run needs a flow run: call study_flow, not its parts")
-    created = context.flow_run.created or datetime.now(UTC)
-    return f"{created:%Y%m%d-%H%M%S}-{str(context.flow_run.id)[-6:]}"
+    run = StudyRun(study, workspace.resolve(), run_id=run_id_of(context.flow_run.id, context.flow_run.created or datetime.now(UTC)), fresh=fresh)
+    make_workspace(run.workspace)
+    with held_alone(run.folder / LOCK, refusal=f"run {run.run_id} is being executed by another process. Wait for its end."):
+        run.write_manifest("running")
+        try:
+            yield run
+            run.finish()
+        except BaseException as error:
+            with suppress(StepError):  # a full disk takes no manifest either; the error that filled it is the one to raise
+                run.write_manifest("failed", error=_told(error))
+            raise
+
+
+def _told(error: BaseException) -> str:
+    """What the manifest says of an error; a library's own message might quote a respondent's answer."""
+    return f"{type(error).__name__}: {error}" if isinstance(error, ValuescapeError) else type(error).__name__
 
 
 def _label(task: Task[..., FileSet], inputs: tuple[Any, ...]) -> str:

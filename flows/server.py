@@ -47,7 +47,6 @@ SETTINGS = {
     "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
     "PREFECT_SERVER_UI_V2_ENABLED": "false",  # V2 calls an analytics host on every page load
     "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",
-    "PREFECT_RESULTS_PERSIST_BY_DEFAULT": "true",
     "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30",
 }
 QUIET_SETTINGS = {
@@ -56,16 +55,16 @@ QUIET_SETTINGS = {
     "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # our lines from outside a flow are no fault
 }
 
-NAMES = (*SETTINGS, *QUIET_SETTINGS, "PREFECT_RESULTS_LOCAL_STORAGE_PATH", "PREFECT_HOME", "PREFECT_API_URL", "no_proxy", "NO_PROXY")
+NAMES = (*SETTINGS, *QUIET_SETTINGS, "PREFECT_HOME", "PREFECT_API_URL", "no_proxy", "NO_PROXY")
 
 logger = logging.getLogger("valuescape")
 
 
-def apply_settings(home: Path) -> None:
+def apply_settings() -> None:
     """Put Prefect's settings into the environment; what the user has set stays. Raises StepError when Prefect is already imported."""
     if "prefect" in sys.modules:
         raise StepError("Prefect was imported before its settings were made: import flows.study inside `with local_server(...)`")
-    settings = {**SETTINGS, **QUIET_SETTINGS, "PREFECT_RESULTS_LOCAL_STORAGE_PATH": str(home / "storage")}
+    settings = {**SETTINGS, **QUIET_SETTINGS}
     os.environ.update({name: os.environ.get(name, value) for name, value in settings.items()})
     without_proxy = os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or ""
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{without_proxy},{HOST},localhost".lstrip(",")
@@ -80,7 +79,7 @@ def local_server(home: Path) -> Iterator[str]:
     home = home.resolve()
     before = {name: os.environ.get(name) for name in NAMES}
     try:
-        apply_settings(home)
+        apply_settings()
         given = _given_server()
         if given:
             yield given

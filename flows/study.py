@@ -24,7 +24,7 @@ from tasks.subgroups.steps import build_marts
 from tasks.training.steps import finetune, prepare_model
 
 
-@flow(name="study", flow_run_name="study: {study}")
+@flow(name="study", flow_run_name="study: {study}", persist_result=False)
 def study_flow(
     study: str = "sample",
     surveys: list[str] | None = None,

@@ -1,5 +1,6 @@
 """Files that appear whole or not at all, and the record of which files a step made."""
 
+import fcntl
 import hashlib
 import json
 import os
@@ -84,24 +85,29 @@ def hash_of(value: Any) -> str:
 
 
 @contextmanager
-def write_atomically(path: Path) -> Iterator[Path]:
-    """Yield a temporary path; on success it is flushed to disk and renamed to `path`, on failure removed.
-
-    Raises StepError when the disk does not take it: full, read-only, gone.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+def writing(path: Path) -> Iterator[None]:
+    """Raises StepError when the disk does not take what the block writes: full, read-only, gone."""
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # One left by a process that was killed may be a link to another run's file: never write into it.
-        temporary.unlink(missing_ok=True)
-        yield temporary
-        _flush(temporary)
-        temporary.replace(path)
+        yield
     except OSError as error:
         raise StepError(
             f"cannot write {path}: {error.strerror or error}. Nothing was left under that name, and what was done before is kept. "
             "Make room or take another --workspace, then repeat the command."
         ) from error
+
+
+@contextmanager
+def write_atomically(path: Path) -> Iterator[Path]:
+    """Yield a temporary path; on success it is flushed to disk and renamed to `path`, on failure removed. Raises StepError as `writing` does."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            # One left by a process that was killed may be a link to another run's file: never write into it.
+            temporary.unlink(missing_ok=True)
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
     finally:
         with suppress(OSError):  # no folder, no disk: the first error is the one to raise
             temporary.unlink(missing_ok=True)
@@ -124,6 +130,32 @@ def link_or_copy(source: Path, target: Path) -> None:
             os.link(source, temporary)
         except OSError:  # another file system, or one without links
             shutil.copyfile(source, temporary)
+
+
+@contextmanager
+def held_alone(lock: Path, *, refusal: str) -> Iterator[None]:
+    """Hold a lock file, which the system frees when the process ends, however it ends. Raises StepError with `refusal` when another holds it."""
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise StepError(refusal) from error
+        yield
+
+
+def is_held(lock: Path) -> bool:
+    """True while a process is within `held_alone`."""
+    if not lock.exists():
+        return False
+    with lock.open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 def make_workspace(workspace: Path) -> None:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from tasks.errors import InputError
 
+SHOWN_FROM = 30  # respondents of the smallest group of which anything is shown, however small the cells that a study asks about
 STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 
 Share = Annotated[float, Field(gt=0, lt=1)]

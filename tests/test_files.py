@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from tasks.errors import InputError, StepError
-from tasks.files import FileSet, file_set, hash_of, link_or_copy, make_workspace, write_atomically, write_json, write_table
+from tasks.files import FileSet, file_set, hash_of, held_alone, is_held, link_or_copy, make_workspace, write_atomically, write_json, write_table
 
 ON_A_FULL_DISK = """
 import resource, sys
@@ -177,6 +177,25 @@ def test_a_hash_depends_on_values_and_not_on_the_order_of_keys() -> None:
 
 
 # The workspace
+
+
+# Locks
+
+
+def test_a_lock_is_held_by_one_and_freed_at_its_end(tmp_path: Path) -> None:
+    lock = tmp_path / "run" / "lock"
+    assert not is_held(lock)
+    with held_alone(lock, refusal="mine"):
+        assert is_held(lock)
+        with pytest.raises(StepError, match="somebody has it"), held_alone(lock, refusal="somebody has it"):
+            pass
+    assert not is_held(lock)
+
+
+def test_a_lock_that_cannot_be_made_is_a_step_error(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StepError, match="cannot write"), held_alone(tmp_path / "file" / "lock", refusal=""):
+        pass
 
 
 def test_a_new_workspace_is_this_user_s_alone(tmp_path: Path) -> None:

@@ -66,17 +66,29 @@ def _variant(pairs: pd.DataFrame, variant: Variant, *, seed: int) -> pd.DataFram
     if variant == "blank_persona":
         blank = pairs[pairs["subgroup_order"] == 0].set_index("item")["prompt"]
         return test.assign(prompt=test["item"].map(blank))
-    return test.assign(prompt=_permuted_prompts(test, seed=seed))
+    return test.assign(prompt=_permuted_prompts(test, pairs=pairs, seed=seed))
 
 
-def _permuted_prompts(test: pd.DataFrame, *, seed: int) -> pd.Series:
-    """Within a question and split every subgroup gets the persona of another one: a seeded order, moved on by one."""
+def _permuted_prompts(test: pd.DataFrame, *, pairs: pd.DataFrame, seed: int) -> pd.Series:
+    """Within a question and split every subgroup gets the persona of another one: a seeded order, moved on by one. One that is alone there gets
+    that of any other subgroup of the question."""
     generator = np.random.default_rng(seed)
     permuted = pd.Series(index=test.index, dtype=object)
     for _, rows in test.groupby(["item", "split"]):
         order = generator.permutation(rows.index.to_numpy())
         permuted.loc[order] = test.loc[np.roll(order, 1), "prompt"].to_numpy()
+        if len(order) == 1:
+            permuted.loc[order] = _prompt_of_another(rows.iloc[0], test=test, pairs=pairs, generator=generator)
     return permuted
+
+
+def _prompt_of_another(alone: pd.Series, *, test: pd.DataFrame, pairs: pd.DataFrame, generator: np.random.Generator) -> str:
+    """Best one that is asked anyway; its own where the question has no other subgroup at all."""
+    for candidates in (test, pairs[pairs["subgroup_order"] > 0]):
+        others = candidates[(candidates["item"] == alone["item"]) & (candidates["subgroup_id"] != alone["subgroup_id"])]
+        if len(others):
+            return str(others["prompt"].sample(1, random_state=generator).iloc[0])
+    return str(alone["prompt"])
 
 
 def _answer(asked: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> dict[str, np.ndarray]:

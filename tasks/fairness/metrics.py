@@ -1,7 +1,7 @@
 """Metrics by split and group, and the gaps between a dimension's levels.
 
     metrics = measure(scores, subgroups)
-    disparities = disparities_of(metrics)
+    disparities = disparities_of(metrics, subgroups)
 
 A level's value averages the pairs of all subgroups that have the level. Low and high stay null until intervals are computed.
 """
@@ -13,6 +13,7 @@ import pandas as pd
 
 from tasks.fairness.scores import METRICS, score_predictions
 from tasks.files import FileSet, file_set, write_table
+from tasks.study import SHOWN_FROM
 
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
@@ -24,8 +25,9 @@ def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *,
     """tables/{predictions, metrics, disparities}.parquet from the predictions of every model."""
     asked = pairs.read("pairs")
     together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
-    metrics = measure(score_predictions(together, asked), marts.read("subgroups"))
-    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(metrics)}
+    subgroups = marts.read("subgroups")
+    metrics = measure(score_predictions(together, asked), subgroups)
+    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(metrics, subgroups)}
     for name, table in tables.items():
         write_table(table, folder / "tables" / f"{name}.parquet")
     return file_set(folder, [f"tables/{name}.parquet" for name in tables], rows={name: len(table) for name, table in tables.items()})
@@ -70,12 +72,14 @@ def _means(grouped: pd.DataFrame, *, by: list[str], metric: str, weighting: str)
     return sums.assign(metric=metric, weighting=weighting, value=sums["weighted"] / sums["weight"])
 
 
-def disparities_of(metrics: pd.DataFrame) -> pd.DataFrame:
+def disparities_of(metrics: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
     """One row per model x split x reader x variant x weighting x dimension x metric: the gap between best and worst level (max - min).
 
-    Descriptive: part of any gap is noise, most of all where a level has few pairs.
+    Descriptive: part of any gap is noise, most of all where a level has few pairs. Levels of fewer than SHOWN_FROM respondents stay out.
     """
-    levels = metrics[~metrics["dimension"].isin(NOT_DIMENSIONS)]
+    large = subgroups[(subgroups["subgroup_order"] == 1) & (subgroups["respondents"] >= SHOWN_FROM)]
+    names = {f"{dimensions[0]}={levels[0]}" for dimensions, levels in zip(large["dimensions"], large["levels"], strict=True)}
+    levels = metrics[~metrics["dimension"].isin(NOT_DIMENSIONS) & (metrics["dimension"] + "=" + metrics["group"]).isin(names)]
     by = [*WHOLE, "weighting", "dimension", "metric"]
     rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(by)]
     return pd.DataFrame(rows, columns=[*by, "gap", "worst_level", "best_level"])

@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks.errors import StepError
+from tasks.study import SHOWN_FROM
 
 TABLES: dict[str, tuple[str, ...]] = {
     "metrics": ("model", "split", "variant", "dimension", "group", "metric", "value"),
@@ -30,7 +31,6 @@ TABLES: dict[str, tuple[str, ...]] = {
 }
 MANIFEST_KEYS = ("study", "study_name", "run_id", "survey")
 SUMMARY_KEYS = ("synthetic", "pairs", "base", "baselines")
-SHOWN_FROM = 30
 SPLITS = ("ood_test", "id_test")
 REMEDY = "Run the study again (a step that already succeeded is taken from its cache), or delete this run."
 

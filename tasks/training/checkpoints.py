@@ -18,7 +18,7 @@ from torch import Tensor
 from tasks.files import flush_folder, sha256_of
 
 KEPT = 2
-ADAPTER, OPTIMIZER, STATE = "adapter.safetensors", "optimizer.pt", "state.json"
+ADAPTER, OPTIMIZER, STATE, CHECKSUMS = "adapter.safetensors", "optimizer.pt", "state.json", "checksums.json"
 
 logger = logging.getLogger("valuescape")
 
@@ -45,8 +45,9 @@ def save_checkpoint(folder: Path, *, adapter: dict[str, Tensor], optimizer: dict
     try:
         save_file(adapter, building / ADAPTER)
         torch.save(optimizer, building / OPTIMIZER)
-        checksums = {name: sha256_of(building / name) for name in (ADAPTER, OPTIMIZER)}
-        (building / STATE).write_text(json.dumps({**state, "checksums": checksums}), encoding="utf-8")
+        (building / STATE).write_text(json.dumps(state), encoding="utf-8")
+        checksums = {name: sha256_of(building / name) for name in (ADAPTER, OPTIMIZER, STATE)}
+        (building / CHECKSUMS).write_text(json.dumps(checksums), encoding="utf-8")
         flush_folder(building)
         final = folder / f"step-{state['step']:06d}"
         if final.exists():  # the same step once more, after a resume: the old one is as good
@@ -63,9 +64,9 @@ def newest_checkpoint(folder: Path) -> Checkpoint | None:
     """The newest checkpoint whose files match their checksums; a damaged one is passed over with a warning."""
     for candidate in reversed(_folders(folder)):
         try:
-            state = json.loads((candidate / STATE).read_text(encoding="utf-8"))
-            if all(sha256_of(candidate / name) == checksum for name, checksum in state["checksums"].items()):
-                return Checkpoint(candidate, state)
+            checksums = json.loads((candidate / CHECKSUMS).read_text(encoding="utf-8"))
+            if all(sha256_of(candidate / name) == checksums[name] for name in (ADAPTER, OPTIMIZER, STATE)):
+                return Checkpoint(candidate, json.loads((candidate / STATE).read_text(encoding="utf-8")))
         except (OSError, ValueError, KeyError):
             pass  # told below, with the damaged ones whose checksums differ
         logger.warning("checkpoint %s is damaged; the one before it is used", candidate)

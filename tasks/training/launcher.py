@@ -6,7 +6,6 @@ The work folder is named by what goes into the training (pairs, model, settings)
 whoever starts it again.
 """
 
-import fcntl
 import json
 import logging
 import os
@@ -15,15 +14,13 @@ import signal
 import subprocess
 import sys
 from collections import deque
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from tasks.errors import StepError
-from tasks.files import FileSet, file_set, hash_of, write_atomically, write_json, write_table
+from tasks.files import FileSet, file_set, hash_of, held_alone, link_or_copy, write_atomically, write_json, write_table, writing
 from tasks.progress import Meter
 from tasks.study import Study
 from tasks.training.job import BEST, LOG, Job, die_with_parent
@@ -39,6 +36,7 @@ SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change 
 
 logger = logging.getLogger("valuescape")
 
+TAKEN = "another run is training the same adapter in {work}. Wait for its end, then run again: its result is used."
 CARD = """---
 base_model: {model}
 library_name: peft
@@ -57,7 +55,6 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
     """
     settings = study.model_dump(mode="json", include=set(SECTIONS))
     work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
-    work.mkdir(parents=True, exist_ok=True)
     job = Job(
         model=model.folder,
         pairs=str(pairs.path("tables/pairs.parquet")),
@@ -67,7 +64,7 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
         seed=study.seed,
         training=study.training,
     )
-    with _alone(work):
+    with held_alone(work / "lock", refusal=TAKEN.format(work=work)):
         if not _is_trained(work):
             shutil.rmtree(work / "adapter", ignore_errors=True)
             write_json(work / "job.json", job.model_dump(mode="json"))
@@ -85,23 +82,14 @@ def _is_trained(work: Path) -> bool:
     return intact and (work / "adapter").is_dir()
 
 
-@contextmanager
-def _alone(work: Path) -> Iterator[None]:
-    """One trainer to a work folder; the lock goes with the process that holds it."""
-    with (work / "lock").open("w") as lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StepError(f"another run is training the same adapter in {work}. Wait for its end, then run again: its result is used.") from error
-        yield
-
-
 def _launch(work: Path) -> None:
     threads = str(len(os.sched_getaffinity(0)))  # Accelerate would take one
     command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
     command += ["--num_cpu_threads_per_process", threads, "-m", "tasks.training.worker", str(work / "job.json")]
     environment = {**THREADS, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
-    with (work / "worker.log").open("w", encoding="utf-8") as errors:
+    with writing(work / "worker.log"):
+        errors = (work / "worker.log").open("w", encoding="utf-8")
+    with errors:
         process = subprocess.Popen(
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent, start_new_session=True
         )  # fmt: skip
@@ -156,7 +144,7 @@ def _finish(work: Path, study: Study) -> None:
     """The log as a table and beside the adapter, the model card; checkpoints are of no more use."""
     log = pd.read_json(work / LOG, lines=True)
     write_table(log, work / "tables" / "training_log.parquet")
-    shutil.copyfile(work / LOG, work / "adapter" / LOG)
+    link_or_copy(work / LOG, work / "adapter" / LOG)
     training = study.training
     best = log["validation_loss"].min()
     card = CARD.format(

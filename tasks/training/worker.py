@@ -6,6 +6,7 @@ JOB.json (see Job) says what to train; hardware is Accelerate's file. One line o
 Ctrl-C write a checkpoint before the process ends; started again, the worker goes on from there.
 """
 
+import fcntl
 import json
 import signal
 import sys
@@ -57,6 +58,7 @@ class Run:
     scheduler: Any
     train: list[Example]
     validation: list[Example]
+    total: int  # optimizer steps of the whole run
     progress: Progress = field(default_factory=Progress)
     stop_signal: int | None = None
 
@@ -83,9 +85,13 @@ def _work(job: Job) -> None:
     run = _start(job)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, _stopper(run))
-    _resume(run)
-    _train(run)
-    _finish(run)
+    with (Path(job.folder) / "worker.lock").open("ab") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # a worker whose launcher was killed may still be writing its last checkpoint, or the adapter
+        if (Path(job.folder) / "adapter").is_dir():
+            return
+        _resume(run)
+        _train(run)
+        _finish(run)
 
 
 def _stopper(run: Run) -> Any:
@@ -109,7 +115,7 @@ def _start(job: Job) -> Run:
     steps = total_steps(train, job)
     scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, total=steps, warmup=job.training.warmup))
     scorer, optimizer = accelerator.prepare(OptionScorer(model), optimizer)
-    return Run(job, accelerator, scorer, optimizer, scheduler, train, validation)
+    return Run(job, accelerator, scorer, optimizer, scheduler, train, validation, steps)
 
 
 def _lora(training: TrainingSection) -> LoraConfig:
@@ -140,7 +146,7 @@ def _resume(run: Run) -> None:
     run.scheduler.load_state_dict(found.state["scheduler"])
     run.progress = Progress(**found.state["progress"])
     _cut_log(log, after=run.progress.step)
-    _say({"resumed": run.progress.step, "total": total_steps(run.train, run.job)})
+    _say({"resumed": run.progress.step, "total": run.total})
 
 
 def _cut_log(log: Path, *, after: int) -> None:
@@ -152,13 +158,12 @@ def _cut_log(log: Path, *, after: int) -> None:
 
 
 def _train(run: Run) -> None:
-    total = total_steps(run.train, run.job)
-    for epoch, groups in islice(_steps_after(run, run.progress.step), total - run.progress.step):
+    for epoch, groups in islice(_steps_after(run, run.progress.step), run.total - run.progress.step):
         started = time.monotonic()
         loss = _optimise(run, groups)
         speed = sum(len(group) for group in groups) / (time.monotonic() - started)
         run.progress.step += 1
-        last = run.progress.step == total
+        last = run.progress.step == run.total
         checked = _validate(run) if last or run.progress.step % run.job.training.evaluate_steps == 0 else None
         run.progress.seconds += time.monotonic() - started
         _log(run, loss=loss, validation_loss=checked, speed=speed, epoch=epoch)
@@ -227,7 +232,7 @@ def _log(run: Run, *, loss: float, validation_loss: float | None, speed: float, 
     with (Path(run.job.folder) / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")
     try:
-        _say({**line, "total": total_steps(run.train, run.job)})
+        _say({**line, "total": run.total})
     except BrokenPipeError:  # whoever listened is gone: as if it had told us to stop
         run.stop_signal = signal.SIGPIPE
 

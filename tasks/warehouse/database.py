@@ -4,6 +4,7 @@ connection = connect(run_folder / "study.duckdb", attach={"survey": survey_path}
 build(connection, "marts/subgroups", minimum_respondents=30)
 """
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,10 +61,14 @@ def literal(value: object) -> str:
 
 
 def build(connection: duckdb.DuckDBPyConnection, name: str, *, temporary: bool = False, **parameters: Any) -> int:
-    """Make the relation that sql/<name>.sql describes, named like the file; returns its row count."""
+    """Make the relation that sql/<name>.sql describes, named like the file; returns its row count. Raises StepError, without any of its values."""
     table = identifier(Path(name).name)
     kind = "temporary table" if temporary else "table"
-    connection.execute(f"create or replace {kind} {table} as\n{read_sql(name)}", parameters)
+    try:
+        connection.execute(f"create or replace {kind} {table} as\n{read_sql(name)}", parameters)
+    except duckdb.DataError as error:
+        problem = re.sub(r"'.*'|\".*\"", "'...'", str(error).splitlines()[0])  # what stands in quotes may be a respondent's answer
+        raise StepError(f"sql/{name}.sql failed on its data: {problem}. Report it with the survey's name and version") from None
     return count(connection, Path(name).name)
 
 

@@ -81,8 +81,16 @@ def test_a_gap_is_best_minus_worst_and_knows_which_way_is_better() -> None:
     scores.loc[female, ["accuracy", "nmae"]] = [1.0, 0.9]
     scores.loc[~female, ["accuracy", "nmae"]] = [0.25, 0.1]
     scores = scores[scores["subgroup_id"].str.contains("sex=")]
-    gaps = disparities_of(measure(scores, made_up_subgroups()))
+    gaps = disparities_of(measure(scores, made_up_subgroups()), made_up_subgroups())
     gaps = gaps[(gaps["dimension"] == "sex") & (gaps["weighting"] == "pairs")].set_index("metric")
     assert gaps.loc["accuracy", ["gap", "worst_level", "best_level"]].tolist() == [0.75, "Male", "Female"]
     assert gaps.loc["nmae", ["gap", "worst_level", "best_level"]].tolist() == [pytest.approx(0.8), "Female", "Male"]
     assert set(gaps.index) == {"accuracy", "nmae", "emd"}
+
+
+def test_a_level_of_few_respondents_makes_no_gap() -> None:
+    subgroups = made_up_subgroups()
+    subgroups.loc[subgroups["subgroup_id"] == "age=old", "respondents"] = 29
+    gaps = disparities_of(measure(random_scores(), made_up_subgroups()), subgroups)
+    assert set(gaps.loc[gaps["dimension"] == "age", "worst_level"]) == {"young"}
+    assert set(gaps.loc[gaps["dimension"] == "sex", "worst_level"]) <= {"Male", "Female"}

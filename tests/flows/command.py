@@ -27,14 +27,15 @@ class Ended(NamedTuple):
     err: str
 
 
-def environment() -> dict[str, str]:
+def environment(**more: str) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name not in NAMES}
-    return {**kept, "HF_HUB_OFFLINE": "1", "COLUMNS": "200"}
+    return {**kept, "HF_HUB_OFFLINE": "1", "COLUMNS": "200", **more}
 
 
-def valuescape(*arguments: str | Path, timeout: float = 600) -> Ended:
+def valuescape(*arguments: str | Path, timeout: float = 600, **more: str) -> Ended:
+    """`more` goes into the environment."""
     command = [str(VALUESCAPE), *(str(argument) for argument in arguments)]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment())
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**more))
     return Ended(ended.returncode, ended.stdout, ended.stderr)
 
 

@@ -1,9 +1,11 @@
 """What a user gets who makes a mistake: one clear message, no traceback, exit code 2, and nothing left behind."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from tasks.files import held_alone, write_json
 from tests.flows.command import valuescape, write_study
 
 
@@ -80,3 +82,13 @@ def test_runs_of_an_empty_workspace_say_how_to_start_one(tmp_path: Path) -> None
 
 def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:
     assert "no finished run" in refused("report", "--workspace", tmp_path)
+
+
+def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> None:
+    manifest = {"study_name": "small", "run_id": "20261124-080000-abcdef", "status": "running", "synthetic": True, "error": None}
+    write_json(tmp_path / "runs" / "small" / "20261124-080000-abcdef" / "manifest.json", manifest)
+    with held_alone(tmp_path / "runs" / "small" / "20261124-080000-abcdef" / ".running", refusal=""):
+        assert json.loads(valuescape("runs", "--workspace", tmp_path, "--json").out)[0]["status"] == "running"
+    listed = json.loads(valuescape("runs", "--workspace", tmp_path, "--json").out)[0]
+    assert listed["status"] == "killed"
+    assert "repeating the command goes on" in listed["error"]

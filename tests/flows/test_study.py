@@ -5,7 +5,7 @@ import json
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,11 +14,12 @@ import duckdb
 import pandas as pd
 import pytest
 
-from flows.server import local_server
+from flows.server import PROJECT, local_server
 from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.command import VALUESCAPE, environment, valuescape, write_study
 
 pytestmark = pytest.mark.flow
+PREFECT = VALUESCAPE.with_name("prefect")
 GATES = ["intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions"]
 TABLES = {
     "disparities", "distributions", "items", "landscape", "metrics", "options", "pairs", "predictions", "subgroups", "targets", "training_log",
@@ -164,21 +165,27 @@ def test_report_prints_the_newest_page(workspace: Path, run: Path) -> None:
     assert Path(valuescape("report", "small", "--workspace", workspace).out.strip()) == (run / "report" / "index.html").resolve()
 
 
-def test_prefect_keeps_the_record_of_every_run(workspace: Path) -> None:
-    with _client(workspace) as client:
+@pytest.fixture(scope="module")
+def server(workspace: Path) -> Iterator[str]:
+    """The workspace's server, in this process too: Prefect reads its settings once."""
+    with local_server(workspace / "prefect") as url:
+        yield url
+
+
+@contextmanager
+def prefect_client() -> Iterator[Any]:
+    from prefect.client.orchestration import get_client
+
+    with get_client(sync_client=True) as client:
+        yield client
+
+
+def test_prefect_keeps_the_record_of_every_run(server: str) -> None:
+    with prefect_client() as client:
         runs = client.read_flow_runs()
         artifacts = {artifact.key for artifact in client.read_artifacts()}
     assert sorted(str(run.state_name) for run in runs) == ["Completed", "Completed", "Crashed"]
     assert {"headline", "gates", "report"} <= artifacts
-
-
-@contextmanager
-def _client(workspace: Path) -> Iterator[Any]:
-    with local_server(workspace / "prefect"):
-        from prefect.client.orchestration import get_client
-
-        with get_client(sync_client=True) as client:
-            yield client
 
 
 def test_a_failed_gate_stops_the_study_and_names_table_rule_and_count(folder: Path, workspace: Path) -> None:
@@ -216,3 +223,64 @@ def test_a_survey_that_lacks_a_column_is_refused(folder: Path, workspace: Path, 
     assert ended.code == 2
     assert expected in ended.err
     assert "Traceback" not in ended.err
+
+
+@pytest.fixture(scope="module")
+def deployed(server: str, folder: Path) -> Iterator[str]:
+    """The server with the deployment of prefect.yaml and a worker, made as prefect.yaml says; the worker knows nothing of the workspace."""
+    given = environment(PREFECT_API_URL=server, PREFECT_HOME=str(folder / "elsewhere"), PREFECT_WORKER_QUERY_SECONDS="1")
+    for arguments in (["work-pool", "create", "cpu", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
+        subprocess.run([PREFECT, *arguments], check=True, capture_output=True, env=given, cwd=PROJECT)
+    worker = subprocess.Popen(
+        [PREFECT, "worker", "start", "--pool", "cpu"], env=given, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
+    )
+    try:
+        _wait_until(_a_worker_is_up)
+        yield server
+    finally:
+        worker.terminate()
+        worker.wait(timeout=60)
+
+
+def _a_worker_is_up() -> bool:
+    with prefect_client() as client:
+        return bool(client.read_workers_for_work_pool("cpu"))
+
+
+def _wait_until(holds: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.5)
+
+
+def test_with_a_worker_up_a_run_goes_through_the_deployment_and_reuses_what_the_workspace_has(folder: Path, workspace: Path, deployed: str) -> None:
+    ended = valuescape("run", write_study(folder), "--workspace", workspace, PREFECT_API_URL=deployed)
+    assert ended.code == 0, ended
+    assert "goes through the deployment study/study" in ended.err
+    assert "SYNTHETIC" in ended.out
+    manifest = read(workspace / "runs" / "small" / "latest" / "manifest.json")
+    assert len(manifest["reused"]) == 17
+    assert _flow_run(manifest["run_id"]).deployment_id is not None
+
+
+def _flow_run(run_id: str) -> Any:
+    with prefect_client() as client:
+        return next(run for run in client.read_flow_runs(limit=200) if str(run.id).endswith(run_id[-6:]))
+
+
+def test_a_failed_run_of_the_deployment_is_told_as_ever_and_its_retry_finishes_it(folder: Path, workspace: Path, deployed: str) -> None:
+    survey = _with_unknown_codes(write_synthetic_survey(folder))
+    study = write_study(folder, survey={"country": "SGP"})
+    ended = valuescape("run", study, "--survey", survey, "--workspace", workspace, PREFECT_API_URL=deployed)
+    assert ended.code == 1
+    assert "gate intake" in ended.err
+    assert "Retry" in ended.err
+    survey.write_bytes(write_synthetic_survey(folder).read_bytes())
+    run = sorted(path for path in (workspace / "runs" / "small").iterdir() if not path.is_symlink())[-1]
+    flow_run = _flow_run(run.name)
+    subprocess.run([PREFECT, "flow-run", "retry", str(flow_run.id)], check=True, capture_output=True, env=environment(PREFECT_API_URL=deployed))
+    _wait_until(lambda: _flow_run(run.name).state_name == "Completed")
+    manifest = read(run / "manifest.json")
+    assert manifest["status"] == "finished"
+    assert {"prepare the model", "score a model: base", "fine-tune", "score a model: tuned"} <= set(manifest["reused"])

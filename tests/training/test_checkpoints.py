@@ -44,6 +44,15 @@ def test_a_damaged_newest_one_is_passed_over_with_a_warning(tmp_path: Path, capl
     assert "step-000020 is damaged" in caplog.text
 
 
+def test_one_whose_state_was_changed_is_passed_over(tmp_path: Path) -> None:
+    save(tmp_path, 10)
+    state = save(tmp_path, 20) / "state.json"
+    state.write_text(state.read_text(encoding="utf-8").replace("0.5", "0.4"), encoding="utf-8")
+    found = newest_checkpoint(tmp_path)
+    assert found is not None
+    assert found.state["step"] == 10
+
+
 def test_one_without_its_state_is_passed_over_too(tmp_path: Path) -> None:
     (save(tmp_path, 10) / "state.json").unlink()
     assert newest_checkpoint(tmp_path) is None

@@ -30,6 +30,21 @@ def test_a_folder_that_holds_no_model_is_refused(tmp_path: Path) -> None:
         prepare_model(str(tmp_path), cache=tmp_path)
 
 
+@pytest.mark.parametrize(("lost", "named"), [("tokenizer.json", "no tokenizer.json"), ("model.safetensors", r"no \*.safetensors")])
+def test_a_folder_that_lacks_a_part_is_refused_before_it_is_loaded(tmp_path: Path, lost: str, named: str) -> None:
+    folder = save_model(tmp_path / "mine")
+    (folder / lost).unlink()
+    with pytest.raises(InputError, match=named):
+        prepare_model(str(folder), cache=tmp_path)
+
+
+def test_a_model_that_cannot_be_loaded_says_which_and_what_was_expected(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "mine")
+    (folder / "model.safetensors").write_bytes(b"no tensors")
+    with pytest.raises(InputError, match="cannot be loaded.*Expected a causal language model"):
+        load_model(folder, dtype="float32")
+
+
 def test_a_type_that_is_asked_for_is_taken() -> None:
     assert choose_dtype("float32", torch.device("cpu")) == torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16

@@ -81,6 +81,7 @@ def made_up_subgroups() -> pd.DataFrame:
                 "dimensions": [dimension for dimension, _ in traits],
                 "levels": [level for _, level in traits],
                 "parents": parents,
+                "respondents": 400 // 2 ** len(traits),
                 "weight_share": 0.5 ** len(traits),
             }
         )

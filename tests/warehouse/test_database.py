@@ -8,7 +8,7 @@ import duckdb
 import pandas as pd
 import pytest
 
-from tasks.errors import InputError
+from tasks.errors import InputError, StepError
 from tasks.warehouse import database
 
 NUMBERS = pd.DataFrame({"number": [1, 2, 3]})
@@ -136,6 +136,18 @@ def test_one_sql_file_makes_one_relation_with_its_name_and_bound_values(tmp_path
         database.load(connection, "numbers", NUMBERS)
         assert database.build(connection, "marts/some_numbers", least=2) == 2
         assert database.build(connection, "marts/some_numbers", least=3) == 1, "a relation is made anew"
+
+
+def test_what_data_do_to_a_relation_is_told_without_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "marts").mkdir()
+    (tmp_path / "marts" / "numbers_of.sql").write_text("-- one row per text\nselect cast(answer as integer) as number from answers\n")
+    monkeypatch.setattr(database, "SQL_FOLDER", tmp_path)
+    with database.connect() as connection:
+        database.load(connection, "answers", pd.DataFrame({"answer": ["1", "what a respondent said"]}))
+        with pytest.raises(StepError, match="sql/marts/numbers_of.sql failed on its data") as raised:
+            database.build(connection, "marts/numbers_of")
+    assert "respondent said" not in str(raised.value)
+    assert raised.value.__cause__ is None
 
 
 def test_frames_load_one_after_another_and_one_that_is_loaded_again_replaces_the_first() -> None:
