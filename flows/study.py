@@ -90,6 +90,8 @@ def _survey(run: StudyRun) -> FileSet:
 def _gate(run: StudyRun, stage: str, *made: FileSet) -> None:
     limits = Limits(
         minimum_respondents=run.study.subgroups.minimum_respondents,
+        minimum_effective_n=run.study.subgroups.minimum_effective_n,
+        subgroup_order=run.study.subgroups.order,
         quarantine_limit=run.study.survey.quarantine_limit,
         country=str(run.survey["country"]),
     )

@@ -82,14 +82,15 @@ class ItemsSection(Section):
 
 
 class SubgroupsSection(Section):
-    """`minimum_respondents`: valid answers that a cell (question x subgroup) needs."""
+    """`order`: traits of the largest subgroups. A cell (question x subgroup) needs `minimum_respondents` valid answers and `minimum_effective_n`."""
 
-    order: Literal[2] = 2
+    order: Literal[2, 3] = 2
     minimum_respondents: Positive = 30
+    minimum_effective_n: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
 class SplitSection(Section):
-    """`held_out`: share of intersections never trained; `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
+    """`held_out`: share of the subgroups of the highest order never trained; `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
 
     kind: Literal["unseen_subgroup"] = "unseen_subgroup"
     overlap: Literal["keep"] = "keep"
@@ -154,8 +155,8 @@ class Study(Section):
 
     @model_validator(mode="after")
     def _dimensions_make_intersections(self) -> "Study":
-        if len(self.dimensions) < 2:
-            raise ValueError(f"dimensions holds {len(self.dimensions)}, and intersections need at least two; add one")
+        if len(self.dimensions) < self.subgroups.order:
+            raise ValueError(f"dimensions holds {len(self.dimensions)}, and intersections of order {self.subgroups.order} need as many; add one")
         if taken := sorted(self.dimensions.keys() & set(TAKEN_NAMES)):
             raise ValueError(f"dimensions holds {', '.join(taken)}, a name that the tables use themselves; give it another")
         return self

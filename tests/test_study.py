@@ -145,7 +145,7 @@ def test_two_survey_files_are_refused() -> None:
         ({"seed": -1}, ["seed: ", "greater than or equal to 0", "found -1"]),
         ({"items": {"include": []}}, ["items.include: ", "at least 1 item"]),
         ({"name": "My Study"}, ["name: ", "found 'My Study'"]),
-        ({"dimensions": {"sex": SMALL["dimensions"]["sex"]}}, ["dimensions holds 1, and intersections need at least two; add one"]),
+        ({"dimensions": {"sex": SMALL["dimensions"]["sex"]}}, ["dimensions holds 1, and intersections of order 2 need as many; add one"]),
         (
             {"dimensions": {**SMALL["dimensions"], "topic": SMALL["dimensions"]["age"]}},
             ["dimensions holds topic, a name that the tables use themselves"],

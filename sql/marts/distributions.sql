@@ -40,7 +40,7 @@ cells as (
         sum(weight) ^ 2 / sum(squared_weight) as effective_n,
     from counts
     group by all
-    having sum(respondents) >= $minimum_respondents
+    having sum(respondents) >= $minimum_respondents and sum(weight) ^ 2 / sum(squared_weight) >= $minimum_effective_n
 )
 
 select

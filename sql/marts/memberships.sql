@@ -1,4 +1,4 @@
--- one row per respondent and subgroup that they belong to: everybody, one trait, two traits
+-- one row per respondent and subgroup that they belong to: everybody, and every set of up to $subgroup_order traits
 with respondents as (
     select
         respondent_id,
@@ -44,7 +44,7 @@ singles as (
     from traits
 ),
 
-intersections as (
+pairs as (
     select
         first.respondent_id,
         first.weight,
@@ -56,6 +56,27 @@ intersections as (
         [first.trait_id, second.trait_id] as parents,
     from traits as first
     join traits as second on first.respondent_id = second.respondent_id and first.position < second.position
+    where $subgroup_order >= 2
+),
+
+triples as (
+    select
+        first.respondent_id,
+        first.weight,
+        first.trait_id || '|' || second.trait_id || '|' || third.trait_id as subgroup_id,
+        3 as subgroup_order,
+        first.dimension || ' x ' || second.dimension || ' x ' || third.dimension as dimension,
+        [first.dimension, second.dimension, third.dimension] as dimensions,
+        [first.level, second.level, third.level] as levels,
+        [
+            first.trait_id || '|' || second.trait_id,
+            first.trait_id || '|' || third.trait_id,
+            second.trait_id || '|' || third.trait_id
+        ] as parents,
+    from traits as first
+    join traits as second on first.respondent_id = second.respondent_id and first.position < second.position
+    join traits as third on first.respondent_id = third.respondent_id and second.position < third.position
+    where $subgroup_order >= 3
 ),
 
 members as (
@@ -63,7 +84,9 @@ members as (
     union all by name
     select * from singles
     union all by name
-    select * from intersections
+    select * from pairs
+    union all by name
+    select * from triples
 )
 
 select * from members

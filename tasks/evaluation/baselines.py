@@ -16,20 +16,21 @@ SMALLEST_SHARE = 1e-9  # an option that nobody chose must not make a product zer
 
 
 class Evidence(NamedTuple):
-    """What was trained of a question: everybody's shares, and those of the pair's parents that were; [options]."""
+    """What was trained of a question: everybody's shares, those of the pair's parents that were, and (None unless all were) those of every
+    subgroup of fewer of its traits, by the number of traits that each leaves out; [options]."""
 
     national: np.ndarray
     parents: list[np.ndarray]
+    ancestors: list[tuple[int, np.ndarray]] | None
 
 
 def score_baselines(pairs: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
     """Predictions of every baseline on both test splits."""
     trained = pairs[pairs["split"] == "train"].set_index(["item", "subgroup_id"])["shares"].to_dict()
-    parents = dict(zip(subgroups["subgroup_id"], subgroups["parents"], strict=True))
+    parents = {name: list(named) for name, named in zip(subgroups["subgroup_id"], subgroups["parents"], strict=True)}
     test = pairs[pairs["split"].isin(TEST_SPLITS)]
-    evidence = [
-        _evidence(trained, item=item, parents=list(parents[subgroup])) for item, subgroup in zip(test["item"], test["subgroup_id"], strict=True)
-    ]
+    tested = zip(test["item"], test["subgroup_id"], strict=True)
+    evidence = [_evidence(trained, item=item, subgroup=subgroup, parents=parents) for item, subgroup in tested]
     baselines: dict[str, Callable[[Evidence], np.ndarray]] = {
         "national_mode": national_mode,
         "parent_mode": parent_mode,
@@ -40,11 +41,25 @@ def score_baselines(pairs: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFram
     return pd.concat(frames, ignore_index=True)
 
 
-def _evidence(trained: dict[Any, np.ndarray], *, item: str, parents: list[str]) -> Evidence:
+def _evidence(trained: dict[Any, np.ndarray], *, item: str, subgroup: str, parents: dict[str, list[str]]) -> Evidence:
     """Order 0 is always trained; a parent's cell may be kept back for this question."""
-    national = np.asarray(trained[(item, "all")])
-    known = [np.asarray(trained[(item, parent)]) for parent in parents if parent != "all" and (item, parent) in trained]
-    return Evidence(national, known)
+    cells = {name: np.asarray(trained[(item, name)]) for name in _ancestors(subgroup, parents) if (item, name) in trained}
+    left_out = _ancestors(subgroup, parents)
+    return Evidence(
+        national=np.asarray(trained[(item, "all")]),
+        parents=[cells[parent] for parent in parents[subgroup] if parent != "all" and parent in cells],
+        ancestors=[(left_out[name], shares) for name, shares in cells.items()] if cells.keys() == left_out.keys() else None,
+    )
+
+
+def _ancestors(subgroup: str, parents: dict[str, list[str]]) -> dict[str, int]:
+    """Every subgroup of fewer of its traits, everybody included, and how many traits it leaves out."""
+    found: dict[str, int] = {}
+    generation, left_out = list(parents[subgroup]), 1
+    while generation:
+        found.update(dict.fromkeys(generation, left_out))
+        generation, left_out = [grandparent for parent in generation for grandparent in parents[parent]], left_out + 1
+    return found
 
 
 def chance(known: Evidence) -> np.ndarray:
@@ -63,14 +78,14 @@ def parent_mode(known: Evidence) -> np.ndarray:
 
 
 def additive(known: Evidence) -> np.ndarray:
-    """p(o | a, b) proportional to p(o | a) p(o | b) / p(o): no interaction on the log scale. With one trained parent that parent, with none the
-    country."""
-    if len(known.parents) < 2:
-        return known.parents[0] if known.parents else known.national
-    first, second = (np.maximum(shares, SMALLEST_SHARE) for shares in known.parents)
-    product = first * second / np.maximum(known.national, SMALLEST_SHARE)
-    shares: np.ndarray = product / product.sum()
-    return shares
+    """No interaction of the highest order on the log scale: log p(o | S) = sum over proper subsets T of S of (-1)^(|S| - |T| - 1) log p(o | T), up
+    to a constant; for two traits, p(o | a, b) proportional to p(o | a) p(o | b) / p(o) (the log-linear model without the last term, Bishop,
+    Fienberg & Holland 1975). Where a part was not trained, the parent with the larger margin, and without one the country."""
+    if known.ancestors is None:
+        return parent_mode(known)
+    logs = sum((-1) ** (left_out - 1) * np.log(np.maximum(shares, SMALLEST_SHARE)) for left_out, shares in known.ancestors)
+    shares: np.ndarray = np.exp(logs - np.max(logs))
+    return shares / shares.sum()
 
 
 def _margin(shares: np.ndarray) -> float:

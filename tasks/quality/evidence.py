@@ -72,6 +72,8 @@ class Limits(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     minimum_respondents: int
+    minimum_effective_n: float
+    subgroup_order: int
     quarantine_limit: float
     country: str
 
@@ -79,7 +81,7 @@ class Limits(BaseModel):
 def check(stage: str, *, made: list[FileSet], limits: Limits, folder: Path) -> GateResult:
     """Run a stage's gate over the files of `made`; raises GateError when a rule does not hold."""
     evidence = STAGES[stage]
-    parameters = SuiteParameters(minimum_respondents=limits.minimum_respondents)
+    parameters = SuiteParameters(minimum_respondents=limits.minimum_respondents, order=limits.subgroup_order)
     with _open(made) as connection:
         tables = {table: _columns_of_suite(connection, table, parameters=parameters) for table in evidence.tables}
         checks = {name: _violations(connection, name, limits=limits) for name in evidence.checks}

@@ -30,9 +30,11 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
         minimum = study.subgroups.minimum_respondents
         database.build(connection, "marts/memberships", temporary=True, dimensions=list(study.dimensions), subgroup_order=study.subgroups.order)
         database.build(connection, "marts/subgroups", minimum_respondents=minimum)
-        if not database.build(connection, "marts/distributions", minimum_respondents=minimum):
+        effective = study.subgroups.minimum_effective_n
+        if not database.build(connection, "marts/distributions", minimum_respondents=minimum, minimum_effective_n=effective):
             raise InputError(
-                f"no cell (question x subgroup) has {minimum} valid answers. Lower subgroups.minimum_respondents or take a larger survey."
+                f"no cell (question x subgroup) has {minimum} valid answers and an effective n of {effective:g}. Lower subgroups.minimum_respondents "
+                "or subgroups.minimum_effective_n, or take a larger survey."
             )
         database.build(connection, "marts/targets")
         database.build(connection, "marts/landscape")

@@ -1,5 +1,7 @@
 """The `unseen_subgroup` split: intersections that are never trained, and cells of trained subgroups that are kept back.
 
+Only intersections of the highest order are held out, so that nothing trained lies inside an unseen subgroup, and all of its parents are trained.
+
 splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
 """
 
@@ -17,13 +19,13 @@ LARGEST_PART_OF_A_PARENT = 0.95
 def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: SplitSection, seed: int) -> pd.DataFrame:
     """One row per cell: item, subgroup_id, split.
 
-    `held_out` of the intersections are ood_test, drawn by dimension pair; `id_test` of the trained subgroups' cells are kept back, then
+    `held_out` of the highest order's intersections are ood_test, drawn by their dimensions; `id_test` of the trained subgroups' cells are kept back, then
     `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id. `subgroups`: the mart.
     """
     unseen = set(_held_out(subgroups, share=section.held_out, seed=seed))
     if not unseen:
         raise InputError(
-            f"no intersection can be held out: of {len(subgroups)} subgroups, {int((subgroups['subgroup_order'] == 2).sum())} are intersections. "
+            f"no intersection can be held out: of {len(subgroups)} subgroups, {int((subgroups['subgroup_order'] > 1).sum())} are intersections. "
             "Add a dimension, lower subgroups.minimum_respondents, or raise split.held_out."
         )
     assigned = cells[["item", "subgroup_id"]].sort_values(["item", "subgroup_id"], ignore_index=True)
@@ -38,11 +40,12 @@ def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: Spli
 
 
 def _held_out(subgroups: pd.DataFrame, *, share: float, seed: int) -> list[str]:
-    """A seeded share of each dimension pair's intersections, none of which is nearly all of a parent."""
+    """A seeded share of the highest order's intersections, by their dimensions; none that is nearly all of a parent."""
     sizes = dict(zip(subgroups["subgroup_id"], subgroups["respondents"], strict=True))
+    highest = subgroups[(subgroups["subgroup_order"] > 1) & (subgroups["subgroup_order"] == subgroups["subgroup_order"].max())]
     free = [
         {"subgroup_id": row["subgroup_id"], "dimension": row["dimension"]}
-        for row in subgroups[subgroups["subgroup_order"] == 2].to_dict("records")
+        for row in highest.to_dict("records")
         if all(row["respondents"] <= LARGEST_PART_OF_A_PARENT * sizes[parent] for parent in row["parents"])
     ]
     if not free:

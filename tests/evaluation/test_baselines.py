@@ -1,10 +1,12 @@
 """What tables say without a model, by hand."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation.baselines import score_baselines
+from tasks.evaluation.baselines import Evidence, additive, score_baselines
 from tests.training.tiny import made_up_pairs, made_up_subgroups
 
 TESTED = ("Q1", "sex=Male|age=old")
@@ -87,3 +89,17 @@ def test_a_question_whose_national_cell_was_not_trained_is_an_error() -> None:
     pairs = made_up_pairs()
     with pytest.raises(KeyError, match="all"):
         score_baselines(pairs[pairs["subgroup_id"] != "all"], made_up_subgroups())
+
+
+def test_of_three_traits_the_additive_baseline_leaves_out_the_last_interaction_alone() -> None:
+    """Shares made without that interaction come out exactly; the reference is the log-linear model itself."""
+    generator = np.random.default_rng(8)
+    effects = {names: generator.normal(size=4) for size in range(3) for names in itertools.combinations("abc", size)}
+    shares_of = {names: _softmax(sum(effects[part] for part in effects if set(part) <= set(names))) for names in [*effects, ("a", "b", "c")]}
+    known = Evidence(shares_of[()], [], [(3 - len(names), shares) for names, shares in shares_of.items() if len(names) < 3])
+    assert additive(known) == pytest.approx(shares_of[("a", "b", "c")])
+
+
+def _softmax(logs: np.ndarray) -> np.ndarray:
+    exponents = np.exp(logs)
+    return exponents / exponents.sum()

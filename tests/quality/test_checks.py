@@ -73,9 +73,9 @@ def test_a_subgroup_whose_parent_was_dropped_is_found(warehouse: duckdb.DuckDBPy
 
 
 def test_a_cell_below_the_minimum_is_found_in_either_table(warehouse: duckdb.DuckDBPyConnection) -> None:
-    assert violations(warehouse, "assert_cells_have_minimum_respondents", minimum_respondents=40).empty
+    assert violations(warehouse, "assert_cells_have_minimum_respondents", minimum_respondents=40, minimum_effective_n=0).empty
     warehouse.register("targets", spoiled("targets", "respondents", 39))
-    rows = found(warehouse, "assert_cells_have_minimum_respondents", "subgroup_id", "respondents", minimum_respondents=40)
+    rows = found(warehouse, "assert_cells_have_minimum_respondents", "subgroup_id", "respondents", minimum_respondents=40, minimum_effective_n=0)
     assert rows == [("sex=Female|religion=None", 39)]
 
 

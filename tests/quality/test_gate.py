@@ -63,12 +63,6 @@ def test_an_empty_table_fails(tmp_path: Path, table: str) -> None:
     assert "found 0 rows" in failure_of(tmp_path, **{table: good_tables()[table].iloc[:0]})
 
 
-def test_an_order_one_study_needs_no_held_out_pairs(tmp_path: Path) -> None:
-    pairs = good_tables()["pairs"].iloc[:3]
-    assert run_gate(Gate("pairs", tables={"pairs": pairs}, parameters=SuiteParameters(order=1), folder=tmp_path)).failed == 0
-    assert "expect_column_unique_value_count_to_be_between(column='split'" in failure_of(tmp_path, pairs=pairs)
-
-
 def test_the_sentence_names_stage_table_rule_count_keys_evidence_and_what_to_do(tmp_path: Path) -> None:
     message = failure_of(tmp_path, targets=spoiled("targets", "respondents", 3))
     evidence = tmp_path / "quality" / "marts" / "targets.html"

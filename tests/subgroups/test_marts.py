@@ -51,6 +51,19 @@ def test_dimensions_come_in_the_order_of_the_study_up_to_the_order_asked(warehou
     assert len(found) == len(subgroups)
 
 
+def test_three_traits_make_every_triple_once_with_its_three_pairs_as_parents(warehouse: Warehouse) -> None:
+    warehouse.given_respondents({"ann": (1.0, {"sex": "Female", "age": "old", "religion": "Muslim"})})
+    columns = "subgroup_id subgroup_order dimension parents"
+    found = warehouse.run("marts/memberships", columns, dimensions=["sex", "age", "religion"], subgroup_order=3)
+    assert [row for row in found if row[1] == 3] == [
+        (
+            *("sex=Female|age=old|religion=Muslim", 3, "sex x age x religion"),
+            ["sex=Female|age=old", "sex=Female|religion=Muslim", "age=old|religion=Muslim"],
+        )
+    ]
+    assert sorted(row[1] for row in found) == [0, 1, 1, 1, 2, 2, 2, 3]
+
+
 # subgroups
 
 
@@ -83,13 +96,19 @@ def answered(warehouse: Warehouse) -> Warehouse:
 
 
 def test_a_share_is_weighted_and_an_option_that_nobody_in_the_cell_chose_has_share_zero(answered: Warehouse) -> None:
-    found = answered.run("marts/distributions", SHARES, minimum_respondents=3)
+    found = answered.run("marts/distributions", SHARES, minimum_respondents=3, minimum_effective_n=0)
     assert found == [("Q1", "all", 3, 0, 0.6, 3, 25 / 11), ("Q1", "all", 1, 1, 0.4, 3, 25 / 11), ("Q1", "all", 2, 2, 0.0, 3, 25 / 11)]
 
 
 def test_the_minimum_counts_the_valid_answers_of_each_cell_not_the_respondents_of_the_subgroup(answered: Warehouse) -> None:
-    found = answered.run("marts/distributions", SHARES, minimum_respondents=2)
+    found = answered.run("marts/distributions", SHARES, minimum_respondents=2, minimum_effective_n=0)
     assert [row for row in found if row[0] == "Q2"] == [("Q2", "all", 1, 0, 0.25, 2, 1.6), ("Q2", "all", 2, 1, 0.75, 2, 1.6)]
+
+
+def test_a_cell_needs_its_effective_n_too(answered: Warehouse) -> None:
+    """Everybody's effective n is 25 / 11 in Q1 and 1.6 in Q2."""
+    found = answered.run("marts/distributions", "item", minimum_respondents=2, minimum_effective_n=2)
+    assert {item for (item,) in found} == {"Q1"}
 
 
 def test_peers_trap_2_a_missing_answer_is_in_no_share_no_count_and_no_effective_n(warehouse: Warehouse) -> None:
@@ -101,13 +120,13 @@ def test_peers_trap_2_a_missing_answer_is_in_no_share_no_count_and_no_effective_
     warehouse.given("options", "item code position", [("Q1", 1, 0), ("Q1", 2, 1)])
     answers = [("ann", "Q1", 1, None), ("bob", "Q1", None, "dont_know"), ("eve", "Q1", 2, None)]
     warehouse.given("stg_answers", ANSWERS, answers)
-    found = warehouse.run("marts/distributions", SHARES, minimum_respondents=1)
+    found = warehouse.run("marts/distributions", SHARES, minimum_respondents=1, minimum_effective_n=0)
     assert found == [("Q1", "all", 1, 0, 0.5, 2, 2.0), ("Q1", "all", 2, 1, 0.5, 2, 2.0)]
 
 
 def test_peers_trap_12_a_heavy_respondent_moves_the_share_and_the_target(answered: Warehouse) -> None:
     """Two of three chose option 1; the third stands for three people."""
-    answered.run("marts/distributions", SHARES, minimum_respondents=3)
+    answered.run("marts/distributions", SHARES, minimum_respondents=3, minimum_effective_n=0)
     assert answered.run("marts/targets", "item subgroup_id code share runner_up") == [("Q1", "all", 3, 0.6, 1)]
 
 

@@ -125,6 +125,20 @@ def test_without_intersections_to_hold_out_the_study_is_refused(order: int) -> N
         split(subgroups)
 
 
+def test_with_three_traits_only_triples_are_held_out_so_that_nothing_trained_lies_inside() -> None:
+    pairs = made_up_subgroups()
+    triples = [
+        (f"sex={a}|age={b}|faith={c}", 3, "sex x age x faith", [f"sex={a}|age={b}", f"sex={a}|faith={c}", f"age={b}|faith={c}"], 20)
+        for a, b, c in itertools.product(range(2), range(6), range(5))
+    ]
+    subgroups = pd.concat([pairs, pd.DataFrame(triples, columns=[*pairs.columns])], ignore_index=True)
+    splits = split(subgroups)
+    assert len(held_out(splits)) == 18  # 30% of 60
+    assert all(name.count("|") == 2 for name in held_out(splits))
+    trained = set(splits.loc[splits["split"] == "train", "subgroup_id"])
+    assert {parent for name, *_, parents, _ in triples if name in held_out(splits) for parent in parents} <= trained
+
+
 def test_on_the_sample_study_no_ood_subgroup_is_nearly_a_trained_parent(sample_marts: FileSet, sample_study: Study) -> None:
     subgroups, cells = sample_marts.read("subgroups"), sample_marts.read("targets")
     splits = assign_splits(cells, subgroups, section=sample_study.split, seed=sample_study.seed)
