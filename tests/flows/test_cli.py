@@ -71,7 +71,7 @@ def test_a_command_that_does_not_exist_is_refused() -> None:
 
 def test_a_study_file_of_ones_own_can_be_wrong_too(tmp_path: Path) -> None:
     study = write_study(tmp_path, dimensions={"sex": {"column": "Q260", "persona": "You are {level}."}})
-    assert "at least two" in refused("run", study, "--workspace", tmp_path)
+    assert "need as many; add one" in refused("run", study, "--workspace", tmp_path)
 
 
 def test_runs_of_an_empty_workspace_say_how_to_start_one(tmp_path: Path) -> None:
