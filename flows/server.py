@@ -3,6 +3,8 @@
     with local_server(workspace / "prefect") as url:
         from flows.study import study_flow  # Prefect reads its settings when it is imported, so import it in here
 
+To keep it up: `python -m flows.server workspace/prefect`, on the port PREFECT_SERVER_API_PORT.
+
 A server that the user runs is PREFECT_API_URL: it is used and left alone. Otherwise the workspace's own server (database, results, log
 and locks under `home`) is started, or shared with the commands that already use it. Three locks, which the system frees when
 their process dies, keep one server on one database:
@@ -26,7 +28,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
@@ -137,7 +139,7 @@ def _found_or_started(home: Path) -> str:
 
 def _launch(home: Path) -> None:
     """Start the server process; it inherits server.lock held, so that there is no moment without."""
-    with socket.create_server((HOST, 0)) as free:
+    with socket.create_server((HOST, int(os.environ.get("PREFECT_SERVER_API_PORT", "0")))) as free:  # 0: any that is free
         port = free.getsockname()[1]
     (home / "server.json").unlink(missing_ok=True)
     with _locked(home / "server.lock", fcntl.LOCK_EX) as held, (home / "server.log").open("wb") as log:
@@ -289,5 +291,16 @@ def _end_with_last_user(home: Path) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _keep(home: Path) -> None:
+    """A user of the workspace's server who stays until Ctrl-C or SIGTERM, so that the server stays."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with suppress(KeyboardInterrupt), local_server(home) as url:
+        print(f"Prefect server on {home}: {url.removesuffix('/api')}. Ctrl-C ends it. For workers: export PREFECT_API_URL={url}", flush=True)
+        signal.pause()
+
+
 if __name__ == "__main__":
-    _serve(Path(sys.argv[1]), sys.argv[2])
+    if len(sys.argv) == 2:
+        _keep(Path(sys.argv[1]))
+    else:
+        _serve(Path(sys.argv[1]), sys.argv[2])

@@ -1,6 +1,6 @@
 """When a step's stored result may be used again, and when a failed step is worth another try. Prefect calls these; nothing here imports it.
 
-@task(cache_key_fn=content_key("marts", version=1), retry_condition_fn=is_worth_retrying, **STORED)
+@task(cache_key_fn=content_key("marts", version=1), **STORED, **TRIED_AGAIN)
 """
 
 from collections.abc import Callable, Mapping
@@ -19,7 +19,7 @@ STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
 def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read: tuple[Path, ...] = ()) -> Callable[[Any, Mapping[str, Any]], str]:
-    """A cache key of what a step reads: the contents of its files, plain values, these sections of the study, and the project's folders `read`.
+    """A cache key of what a step reads: the contents of its files, plain values, these sections of the study, and what it reads of the project.
 
     Raise `version` when the step's code changes its result.
     """
@@ -28,7 +28,7 @@ def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read
 
     def key(_: Any, parameters: Mapping[str, Any]) -> str:
         inputs = {name: _identity(value, sections) for name, value in parameters.items() if name not in PLACES}
-        shipped = [file_set(folder, ["."]).content_key for folder in read]
+        shipped = [(file_set(path, ["."]) if path.is_dir() else file_set(path.parent, [path.name])).content_key for path in read]
         return f"{name}-{hash_of([name, version, inputs, shipped])}"
 
     return key
@@ -52,3 +52,7 @@ def is_worth_retrying(_: Any, __: Any, state: Any) -> bool:
     """What the user must mend (a file, a key, a failed gate) fails the same way again; a busy disk or a lost worker may not."""
     error = state.data if isinstance(state.data, BaseException) else getattr(state, "result", lambda **_: None)(raise_on_failure=False)
     return not isinstance(error, (InputError, GateError))
+
+
+# A disk, a database or a server that was busy for a moment.
+TRIED_AGAIN: dict[str, Any] = {"retries": 2, "retry_delay_seconds": [2, 10], "retry_condition_fn": is_worth_retrying}

@@ -18,7 +18,7 @@ STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 Share = Annotated[float, Field(gt=0, lt=1)]
 Positive = Annotated[int, Field(gt=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Seed = Annotated[int, Field(ge=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Some = Field(min_length=1)
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # The dimension column of the landscape and metrics tables holds these beside the study's own.
@@ -162,6 +162,16 @@ class Study(Section):
         return self
 
 
+class _EachKeyOnce(yaml.SafeLoader):
+    """YAML would take the last of two equal keys without a word."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        if repeated := sorted({key for key in keys if keys.count(key) > 1}):
+            raise yaml.constructor.ConstructorError(None, None, f"key {', '.join(map(str, repeated))} appears twice", node.start_mark)
+        return super().construct_mapping(node, deep=deep)
+
+
 def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Study:
     """Read a shipped study by name, or any YAML by path; `overrides` are `section.key=value` lines.
 
@@ -200,8 +210,10 @@ def _study_path(name_or_path: str) -> Path:
 
 def _read_yaml(path: Path) -> dict[str, Any]:
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        values = yaml.load(path.read_text(encoding="utf-8"), Loader=_EachKeyOnce)
+    except OSError as error:
+        raise InputError(f"study {path} cannot be read: {error.strerror}. Check its permissions") from error
+    except (yaml.YAMLError, ValueError) as error:  # a date such as 2026-13-45 is a ValueError
         raise InputError(f"study {path} is not readable YAML: {' '.join(str(error).split())}. See flows/studies/sample.yaml") from error
     if not isinstance(values, dict):
         raise InputError(f"study {path} holds {type(values).__name__}, expected keys and values as in flows/studies/sample.yaml")
@@ -219,7 +231,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise InputError(f"--set {override!r}: {section!r} is a value, not a section with keys")
     try:
         values[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise InputError(f"--set {override!r}: the value is not readable YAML; put quotes around a text with : [ or {{ in it") from error
 
 

@@ -56,6 +56,22 @@ def test_a_section_that_the_step_does_not_read_leaves_its_result_good() -> None:
     assert key(study=sample()) == key(study=sample("training.epochs=9", "items.limit=3"))
 
 
+def test_a_change_of_what_the_step_reads_of_the_project_changes_the_key(tmp_path: Path) -> None:
+    def read() -> str:
+        return content_key("gate", version=1, read=(tmp_path / "checks", tmp_path / "suites.py"))(None, {})
+
+    (tmp_path / "checks").mkdir()
+    (tmp_path / "checks" / "one.sql").write_text("select 1")
+    (tmp_path / "suites.py").write_text("rules")
+    keys = [read(), read()]
+    (tmp_path / "suites.py").write_text("stricter rules")
+    keys.append(read())
+    (tmp_path / "checks" / "one.sql").write_text("select 2")
+    keys.append(read())
+    assert keys[0] == keys[1]
+    assert len(set(keys)) == 3
+
+
 def test_lists_of_inputs_count_in_their_order() -> None:
     other = FILES.model_copy(update={"files": {"a": "b"}})
     assert key(made=[FILES, other]) != key(made=[other, FILES])

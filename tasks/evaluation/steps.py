@@ -9,11 +9,11 @@ from prefect import get_run_logger, task
 from tasks.evaluation import baselines
 from tasks.evaluation.predictions import write_predictions
 from tasks.files import FileSet
-from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
 from tasks.study import Study
 
 
-@task(name="score the baselines", cache_key_fn=content_key("baselines", version=1), **STORED)
+@task(name="score the baselines", cache_key_fn=content_key("baselines", version=1), **STORED, **TRIED_AGAIN)
 def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     """What tables say without a model."""
     predictions = baselines.score_baselines(pairs.read("pairs"), marts.read("subgroups"))

@@ -75,13 +75,14 @@ def _means(grouped: pd.DataFrame, *, by: list[str], metric: str, weighting: str)
 def disparities_of(metrics: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
     """One row per model x split x reader x variant x weighting x dimension x metric: the gap between best and worst level (max - min).
 
-    Descriptive: part of any gap is noise, most of all where a level has few pairs. Levels of fewer than SHOWN_FROM respondents stay out.
+    Descriptive: part of any gap is noise, most of all where a level has few pairs. Levels of fewer than SHOWN_FROM respondents stay out;
+    where fewer than two levels are left there is no gap.
     """
     large = subgroups[(subgroups["subgroup_order"] == 1) & (subgroups["respondents"] >= SHOWN_FROM)]
     names = {f"{dimensions[0]}={levels[0]}" for dimensions, levels in zip(large["dimensions"], large["levels"], strict=True)}
     levels = metrics[~metrics["dimension"].isin(NOT_DIMENSIONS) & (metrics["dimension"] + "=" + metrics["group"]).isin(names)]
     by = [*WHOLE, "weighting", "dimension", "metric"]
-    rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(by)]
+    rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(by) if len(group) > 1]
     return pd.DataFrame(rows, columns=[*by, "gap", "worst_level", "best_level"])
 
 

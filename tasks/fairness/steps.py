@@ -6,10 +6,10 @@ from prefect import get_run_logger, task
 
 from tasks.fairness.metrics import write_metrics
 from tasks.files import FileSet
-from tasks.policy import STORED, content_key
+from tasks.policy import STORED, TRIED_AGAIN, content_key
 
 
-@task(name="measure", cache_key_fn=content_key("metrics", version=2), **STORED)
+@task(name="measure", cache_key_fn=content_key("metrics", version=2), **STORED, **TRIED_AGAIN)
 def measure(pairs: FileSet, marts: FileSet, predictions: list[FileSet], folder: Path) -> FileSet:
     """Metrics by split and group, and the gaps between levels."""
     made = write_metrics(pairs, marts, predictions, folder=folder)

@@ -6,15 +6,16 @@ from prefect import get_run_logger, task
 
 from tasks.files import FileSet, file_set
 from tasks.intake import ingest, synthetic
-from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.study import Study
+from tasks.warehouse.database import SQL_FOLDER
 
 INTAKE = Path(__file__).parent
-CODEBOOKS = (INTAKE / "codebooks",)
+READ = (INTAKE / "codebooks", SQL_FOLDER / "raw", SQL_FOLDER / "staging")
 DATA = (INTAKE / "codebooks", INTAKE / "synthetic_data")
 
 
-@task(name="write the synthetic survey", cache_key_fn=content_key("synthetic", version=1, read=DATA), **STORED)
+@task(name="write the synthetic survey", cache_key_fn=content_key("synthetic", version=1, read=DATA), **STORED, **TRIED_AGAIN)
 def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
     """The survey that ships with the project, generated: evidence of nothing."""
     path = synthetic.write_synthetic_survey(folder, seed=seed)
@@ -24,11 +25,9 @@ def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
 
 @task(
     name="take in the survey",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions"), read=CODEBOOKS),
+    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions"), read=READ),
     **STORED,
+    **TRIED_AGAIN,
 )
 def ingest_survey(survey: FileSet, study: Study, folder: Path) -> FileSet:
     """Raw and staged answers of one survey file (sql/raw, sql/staging)."""

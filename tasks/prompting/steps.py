@@ -5,18 +5,17 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from tasks.files import FileSet
-from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.prompting import pairs
 from tasks.study import Study
+from tasks.warehouse.database import SQL_FOLDER
 
 
 @task(
     name="build the pairs",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("pairs", version=1, sections=("dimensions", "split", "prompt", "seed")),
+    cache_key_fn=content_key("pairs", version=1, sections=("dimensions", "split", "prompt", "seed"), read=(SQL_FOLDER / "marts" / "pairs.sql",)),
     **STORED,
+    **TRIED_AGAIN,
 )
 def build_pairs(marts: FileSet, study: Study, country: str, folder: Path) -> FileSet:
     """Splits, personas and prompts of every cell (sql/marts/pairs.sql)."""

@@ -12,6 +12,7 @@ import shutil
 import textwrap
 import threading
 from dataclasses import dataclass, field
+from itertools import takewhile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -110,8 +111,9 @@ def _subjects(gate: Gate) -> list[Subject]:
 
 
 def _check(name: str, rows: pd.DataFrame) -> Subject:
-    """A check's first line says what its rows are."""
-    meaning = read_sql(f"checks/{name}").splitlines()[0].removeprefix("--").strip()
+    """A check's first comment says what its rows are."""
+    comment = takewhile(lambda line: line.startswith("--"), read_sql(f"checks/{name}").splitlines())
+    meaning = " ".join(line.removeprefix("--").strip() for line in comment)
     return Subject(name, rows, no_rows(meaning), f"check sql/checks/{name}.sql", f", where none may be: {meaning}")
 
 

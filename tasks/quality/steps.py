@@ -7,11 +7,14 @@ from prefect.artifacts import create_markdown_artifact
 
 from tasks.errors import GateError
 from tasks.files import FileSet, file_set
-from tasks.policy import STORED, content_key
+from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.quality.evidence import Limits, check
+from tasks.warehouse.database import SQL_FOLDER
+
+RULES = (SQL_FOLDER / "checks", Path(__file__).with_name("suites.py"))
 
 
-@task(name="gate", task_run_name="gate: {stage}", cache_key_fn=content_key("gate", version=1), **STORED)
+@task(name="gate", task_run_name="gate: {stage}", cache_key_fn=content_key("gate", version=1, read=RULES), **STORED, **TRIED_AGAIN)
 def check_gate(stage: str, made: list[FileSet], limits: Limits, folder: Path) -> FileSet:
     """Every rule of the stage's tables holds, or the study stops here."""
     try:

@@ -6,12 +6,13 @@ from pathlib import Path
 from prefect import get_run_logger, task
 from prefect.artifacts import create_link_artifact, create_table_artifact
 
+from tasks.policy import TRIED_AGAIN
 from tasks.quality.gate import collect_gates
 from tasks.reporting.report import write_report
 from tasks.reporting.summary import Facts, headline_rows, write_summary
 
 
-@task(name="report", persist_result=False)
+@task(name="report", persist_result=False, **TRIED_AGAIN)
 def publish(folder: Path) -> None:
     """summary.json, the HTML report, and the artifacts that the Prefect UI shows."""
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))

@@ -5,18 +5,17 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from tasks.files import FileSet
-from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.study import Study
 from tasks.subgroups import marts
+from tasks.warehouse.database import SQL_FOLDER
 
 
 @task(
     name="build the tables",
-    retries=2,
-    retry_delay_seconds=[2, 10],
-    retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("marts", version=1, sections=("dimensions", "items", "subgroups")),
+    cache_key_fn=content_key("marts", version=1, sections=("dimensions", "items", "subgroups"), read=(SQL_FOLDER / "marts",)),
     **STORED,
+    **TRIED_AGAIN,
 )
 def build_marts(staged: FileSet, study: Study, folder: Path) -> FileSet:
     """Subgroups, distributions, targets and landscape from staged answers (sql/marts)."""

@@ -125,9 +125,9 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def load_model(folder: Path, *, dtype: str = "auto", adapter: Path | None = None) -> LoadedModel:
-    """Load for inference on the GPU if there is one, else the CPU. `dtype` auto is bfloat16 where the hardware computes it, else float32."""
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+def load_model(folder: Path, *, dtype: str = "auto", adapter: Path | None = None, device: torch.device | None = None) -> LoadedModel:
+    """Load for `device` (left out: the GPU if there is one, else the CPU). `dtype` auto is bfloat16 where that device computes it, else float32."""
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     number = choose_dtype(dtype, device)
     with _quiet():
         try:

@@ -5,18 +5,16 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from tasks.files import FileSet
-from tasks.policy import STORED, content_key, is_worth_retrying
+from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
 from tasks.study import Study
 from tasks.training import launcher
 
 
 @task(
     name="prepare the model",
-    retries=2,
-    retry_delay_seconds=[5, 30],
-    retry_condition_fn=is_worth_retrying,
     cache_key_fn=content_key("model", version=1),
     **STORED,
+    **TRIED_AGAIN,
 )
 def prepare_model(name: str, folder: Path) -> FileSet:
     """The model's files on this machine."""

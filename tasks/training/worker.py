@@ -106,7 +106,7 @@ def _start(job: Job) -> Run:
     if accelerator.num_processes > 1:
         raise StepError(f"{accelerator.num_processes} processes were started; this worker trains in one. Set num_processes: 1 in infra/accelerate.")
     torch.manual_seed(job.seed)
-    loaded = load_model(Path(job.model), dtype=job.dtype)
+    loaded = load_model(Path(job.model), dtype=job.dtype, device=accelerator.device)  # the hardware file decides
     model = get_peft_model(loaded.model, _lora(job.training)).eval()  # a base model's own dropout too would make a resumed run another one
     encoder = PromptEncoder(loaded.tokenizer)
     train, validation = (read_examples(Path(job.pairs), encoder, split=split, group_by=job.group_by) for split in ("train", "validation"))

@@ -230,6 +230,22 @@ def test_the_server_stays_for_the_second_user_when_the_one_who_started_it_is_kil
     assert not is_running(pid)
 
 
+def test_a_server_that_is_kept_up_is_shared_and_ends_with_its_keeper(quiet_home: Path) -> None:
+    keeper = subprocess.Popen(
+        [sys.executable, "-m", "flows.server", quiet_home], cwd=PROJECT, env=clean_environment(), stdout=subprocess.PIPE, text=True
+    )
+    assert keeper.stdout is not None
+    url = keeper.stdout.readline().partition("PREFECT_API_URL=")[2].strip()
+    pid = server_process(quiet_home)
+    with user(quiet_home) as guest:
+        assert guest.url == url
+        assert guest.leave() == 0
+    assert is_running(pid)
+    keeper.terminate()
+    assert keeper.wait(timeout=60) == 0
+    assert not is_running(pid)
+
+
 def test_every_task_state_is_recorded_before_the_server_ends(quiet_home: Path) -> None:
     assert run(quiet_home, HURRIES).returncode == 0
     with sqlite3.connect(quiet_home / "prefect.db") as database:

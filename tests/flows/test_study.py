@@ -284,3 +284,24 @@ def test_a_failed_run_of_the_deployment_is_told_as_ever_and_its_retry_finishes_i
     manifest = read(run / "manifest.json")
     assert manifest["status"] == "finished"
     assert {"prepare the model", "score a model: base", "fine-tune", "score a model: tuned"} <= set(manifest["reused"])
+
+
+def test_ctrl_c_cancels_the_run_that_goes_through_the_deployment(folder: Path, workspace: Path, deployed: str) -> None:
+    before = set((workspace / "runs" / "small").iterdir())
+    command = [VALUESCAPE, "run", write_study(folder), "--workspace", workspace, "--fresh"]
+    process = subprocess.Popen(
+        command,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(PREFECT_API_URL=deployed),
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )
+    _wait_until(lambda: [path for path in set((workspace / "runs" / "small").iterdir()) - before if (path / "tables").exists()])
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=120)
+    assert process.returncode == 130, errors
+    assert "without --fresh" in errors
+    (run,) = set((workspace / "runs" / "small").iterdir()) - before
+    assert _flow_run(run.name).state_name == "Cancelled"
+    assert json.loads(valuescape("runs", "--workspace", workspace, "--json").out)[-1]["status"] in ("failed", "killed")

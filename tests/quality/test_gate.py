@@ -116,6 +116,13 @@ def test_the_pages_load_nothing_from_another_host_and_link_to_what_exists(tmp_pa
         assert not EXTERNAL.search(style.read_text(encoding="utf-8"))
 
 
+def test_a_check_s_whole_comment_says_what_its_rows_mean(tmp_path: Path) -> None:
+    name = "assert_respondent_quarantine_within_limit"
+    rows = pd.DataFrame({"dimension": ["sex"]})
+    with pytest.raises(GateError, match="its column wants a vocabulary, or `levels` in the study"):
+        run_gate(Gate("intake", tables={}, checks={name: rows}, folder=tmp_path))
+
+
 def test_gates_are_collected_in_the_order_of_the_flow(tmp_path: Path) -> None:
     for stage in ("staging", "intake"):
         run_gate(Gate(stage, tables={"items": good_tables()["items"]}, folder=tmp_path))
