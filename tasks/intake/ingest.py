@@ -22,7 +22,7 @@ from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
 from tasks.intake.choices import Dimensions, Source, choose
 from tasks.intake.codebook import load_codebook
-from tasks.intake.formats import read_survey, sniff
+from tasks.intake.formats import read_survey, readable_format
 from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
 from tasks.intake.layout import COUNTRY, WAVE, YEAR
 from tasks.study import DimensionSection, SurveySection
@@ -40,7 +40,7 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
 
     Raises InputError for a file or a choice that cannot be studied, StepError when the folder cannot take the result.
     """
-    sniff(survey)
+    readable_format(survey)
     sha256 = sha256_of(survey)
     key = _key(sha256, section=section, dimensions=dimensions)
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"

@@ -17,7 +17,8 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.intake.codebook import Codebook, load_codebook
-from tasks.intake.formats import QUESTION, opened
+from tasks.intake.formats import opened
+from tasks.intake.headers import QUESTION
 from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
 from tasks.intake.layout import Layout, layout_problem, recognise
 from tasks.intake.raw import RawSurvey

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.errors import InputError
+from tasks.intake.headers import FORMATS
 from tasks.intake.labels import number
 from tasks.intake.raw import RawSurvey
 
@@ -52,7 +53,7 @@ def recognise(raw: RawSurvey) -> Layout:
     """The layout of a wave-7 file; InputError with the reason for any other."""
     problem = layout_problem(raw)
     if problem:
-        raise InputError(f"{raw.path.name}: {problem}. Give a wave-{WAVE} file (Csv or ExcelTxt, one country or cross-national)")
+        raise InputError(f"{raw.path.name}: {problem}. Give a wave-{WAVE} file ({FORMATS}; one country or cross-national)")
     version = "; ".join(sorted({cell.strip() for cell in raw.cells(VERSION)})) if VERSION in raw.headers else ""
     weight = WEIGHT if WEIGHT in raw.headers else None
     return Layout(WAVE, version, version.startswith(SYNTHETIC), _countries(raw), weight)

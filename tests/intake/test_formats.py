@@ -84,11 +84,11 @@ def test_the_text_of_older_programs_is_read_with_its_encoding(tmp_path):
 @pytest.mark.parametrize(
     ("content", "found"),
     [
-        (b"\x89PNG\r\n\x1a\n0000", "found a PNG picture, expected Csv or ExcelTxt"),
-        (b"\xef\xbb\xbf<!DOCTYPE html><html></html>", "found an HTML or XML page, expected Csv or ExcelTxt"),
-        (b"$FL2@(#) IBM SPSS STATISTICS", "found an SPSS file"),
-        (b"<stata_dta><header>", "found a Stata file"),
-        (b"\x1f\x8b\x08\x00\x00", "found a gzip file"),
+        (b"\x89PNG\r\n\x1a\n0000", "found a PNG picture, expected Csv, CsvTxt, Excel, ExcelTxt, Spss, Stata or R"),
+        (b"\xef\xbb\xbf<!DOCTYPE html><html></html>", "found an HTML or XML page, expected Csv"),
+        (b"$FL2@(#) IBM SPSS STATISTICS", "the Spss file cannot be read"),
+        (b"<stata_dta><header>", "the Stata file cannot be read"),
+        (b"\x1f\x8b\x08\x00\x00", "found a gzip file that is cut or damaged"),
         ("Q1;Q2\n".encode("utf-16"), "found a UTF-16 text"),
         (b"\x01\x00\x02\x00", "found a binary file of an unknown kind"),
         (b"name,height\nAnn,170\n", "is not a survey: found 2 columns ('name', 'height' ...), expected question codes"),
@@ -126,13 +126,6 @@ def test_a_truncated_xlsx_and_a_corrupt_one_are_refused(write_xlsx, tmp_path):
     for name in ("cut.xlsx", "hollow.xlsx"):
         with pytest.raises(InputError, match=f"{name} is a truncated or corrupt xlsx"):
             look_at(tmp_path / name)
-
-
-def test_a_zip_archive_says_that_it_wants_unpacking(tmp_path):
-    with zipfile.ZipFile(tmp_path / "survey.zip", "w") as archive:
-        archive.writestr("survey.csv", "Q1;Q2\n1;2\n")
-    with pytest.raises(InputError, match="found a zip archive \\(unpack it first\\)"):
-        look_at(tmp_path / "survey.zip")
 
 
 def test_a_missing_file_and_a_directory_are_refused(tmp_path: Path):

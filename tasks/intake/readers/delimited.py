@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.errors import InputError
+from tasks.intake.headers import WHAT_TO_DO
 from tasks.intake.raw import Cells
 from tasks.intake.readers.table import Table
 from tasks.warehouse.database import literal
@@ -113,7 +114,7 @@ def _read_header(path: Path, *, name: str) -> _Header:
     try:
         header = next(reader)
     except csv.Error as error:
-        raise InputError(f"{name}: its first line is no header of a survey file ({error}). Export the survey again, as Csv or ExcelTxt") from error
+        raise InputError(f"{name}: its first line is no header of a survey file ({error}). {WHAT_TO_DO}") from error
     if not any(cell.strip() for cell in header):
         raise InputError(f"{name}: its first line is blank, expected the names of the columns. It is no survey file, or was edited")
     if len("\n".join(header).encode()) + len(header) >= HEADER_BYTES - 1024:

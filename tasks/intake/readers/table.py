@@ -31,9 +31,9 @@ def block(columns: Iterable[pa.Array]) -> pa.Table:
     return pa.Table.from_arrays(arrays, names=[str(number) for number in range(len(arrays))])
 
 
-def texts(values: npt.NDArray[Any]) -> pa.Array:
+def texts(values: npt.NDArray[Any] | list[Any]) -> pa.Array:
     """Numbers or strings as text: 7.0 is the code 7, and nothing (NaN, None) is ''."""
-    if values.dtype.kind not in "fiu":
+    if isinstance(values, list) or values.dtype.kind not in "fiu":
         return pa.array([as_text(value) for value in values], pa.string())
     numbers = values.astype(np.float64)
     with np.errstate(invalid="ignore"):
