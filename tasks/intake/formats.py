@@ -42,6 +42,7 @@ NUMBER = re.compile(r"\s*-?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?\s*|\s*", re.IGNOR
 @contextmanager
 def opened(path: Path) -> Iterator[RawSurvey]:
     """A survey for a look: its database is in a private temporary folder that goes when the look ends. Raises InputError as read_survey does."""
+    readable_format(path)
     with TemporaryDirectory(prefix="valuescape-") as name, connect(Path(name) / "survey.duckdb", readable=[path]) as connection:
         yield read_survey(path, connection=connection, folder=Path(name))
 

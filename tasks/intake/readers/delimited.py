@@ -63,23 +63,27 @@ def _as_utf_8(path: Path, folder: Path) -> tuple[str, Path]:
 
 
 def _is_utf_8(path: Path) -> bool:
-    """Raises InputError for a text that says UTF-8 and is not, or that holds NUL bytes."""
+    """Raises InputError for a text that says UTF-8 and is not, that ends within a letter, or that holds NUL bytes."""
     decoder, valid, lines = codecs.getincrementaldecoder("utf-8")(), True, 1
-    marked = False
-    for number, chunk in enumerate(_chunks(path)):
-        marked = chunk.startswith(codecs.BOM_UTF8) if number == 0 else marked
+    for chunk in _chunks(path):
         if b"\0" in chunk:
             place = lines + chunk[: chunk.index(b"\0")].count(b"\n")
             raise InputError(f"{path.name}, line {place}: found a NUL byte, expected text. The file is damaged: download or export it again")
         try:
-            valid = valid and decoder.decode(chunk, final=False) is not None
+            if valid:
+                decoder.decode(chunk)
         except UnicodeDecodeError as error:
+            if _says_utf_8(path):
+                raise _not_utf_8(path, lines + error.object[: error.start].count(b"\n")) from None
             valid = False
-            if marked:
-                place = lines + chunk[: max(error.start - 4, 0)].count(b"\n")
-                raise _not_utf_8(path, place) from None
         lines += chunk.count(b"\n")
+    if valid and decoder.getstate()[0]:
+        raise InputError(f"{path.name}, line {lines}: it ends within a letter, expected a whole file. It is cut: download or copy it again")
     return valid
+
+
+def _says_utf_8(path: Path) -> bool:
+    return next(_chunks(path)).startswith(codecs.BOM_UTF8)
 
 
 def _not_utf_8(path: Path, line: int) -> InputError:
