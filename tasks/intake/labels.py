@@ -39,8 +39,9 @@ MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 _APOSTROPHES = str.maketrans("´’‘`", "''''")
 _COUNTRY_PREFIX = re.compile(r"[A-Z]{2,3}: (?P<label>.+)", re.DOTALL)
-_CODE = re.compile(r"(?P<code>-?\d+)([.,]0+)?")
-_NUMBER = re.compile(r"-?(\d+([.,]\d+)?|[.,]\d+)")
+# Digits of ASCII only, as SQL reads them.
+_CODE = re.compile(r"(?P<code>-?\d+)([.,]0+)?", re.ASCII)
+_NUMBER = re.compile(r"-?(\d+([.,]\d+)?|[.,]\d+)", re.ASCII)
 
 
 class Resolved(NamedTuple):

@@ -6,11 +6,13 @@ A name in a zip never becomes a path here, and yet one that tries to is refused:
 directory, which Python's zipfile holds every member to.
 """
 
-import shutil
+import lzma
 import stat
+import struct
 import zipfile
 import zlib
 from pathlib import Path, PurePosixPath
+from typing import IO
 
 from tasks.errors import InputError, StepError
 from tasks.intake.headers import WHAT_TO_DO, is_header
@@ -20,8 +22,10 @@ LARGEST = 8 << 30
 # A sheet of codes shrinks thirtyfold, a bomb a thousandfold; what is small may shrink as it likes.
 RATIO, SMALL = 200, 16 << 20
 MOST_MEMBERS = 1000
+CHUNK_BYTES = 1 << 20
 SURVEYS = frozenset({R, SPSS, STATA, ZIP, "a gzip file", "a bzip2 file", "an xz file"})
-UNREADABLE = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# What zipfile raises on a damaged archive: a wrong offset, for one, is an OSError.
+UNREADABLE = (zipfile.BadZipFile, zlib.error, lzma.LZMAError, struct.error, EOFError, OSError, NotImplementedError, RuntimeError, ValueError)
 
 
 def unpack(path: Path, folder: Path) -> Path:
@@ -29,14 +33,31 @@ def unpack(path: Path, folder: Path) -> Path:
     target = folder / path.name
     with zipfile.ZipFile(path) as archive:
         member = _survey_member(archive, path)
-        try:
-            with archive.open(member) as source, target.open("xb") as written:
-                shutil.copyfileobj(source, written)
-        except UNREADABLE as error:
-            raise _damaged(path) from error
-        except OSError as error:
-            raise StepError(f"cannot unpack {path.name} into {folder}: {error.strerror}. Make room, or take another --workspace") from error
+        with _opened(archive, member, path=path) as source, target.open("xb") as written:
+            while chunk := _read(source, CHUNK_BYTES, path=path):
+                _write(written, chunk, path=path)
     return target
+
+
+def _opened(archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, path: Path) -> IO[bytes]:
+    try:
+        return archive.open(member)
+    except UNREADABLE as error:
+        raise _damaged(path) from error
+
+
+def _read(source: IO[bytes], size: int, *, path: Path) -> bytes:
+    try:
+        return source.read(size)
+    except UNREADABLE as error:
+        raise _damaged(path) from error
+
+
+def _write(target: IO[bytes], chunk: bytes, *, path: Path) -> None:
+    try:
+        target.write(chunk)
+    except OSError as error:
+        raise StepError(f"cannot unpack {path.name}: {error.strerror}. Make room, or take another --workspace") from error
 
 
 def check_archive(path: Path) -> None:
@@ -58,7 +79,7 @@ def check_sizes(archive: zipfile.ZipFile, path: Path) -> None:
 
 def _survey_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
     check_sizes(archive, path)
-    members = [member for member in archive.infolist() if not member.is_dir()]
+    members = [member for member in archive.infolist() if not member.filename.endswith("/")]
     for member in members:
         _check_member(member, path)
     surveys = [member for member in members if not _is_litter(member) and _is_survey(archive, member, path=path)]
@@ -70,7 +91,7 @@ def _survey_member(archive: zipfile.ZipFile, path: Path) -> zipfile.ZipInfo:
 
 def _check_member(member: zipfile.ZipInfo, path: Path) -> None:
     name = PurePosixPath(member.filename.replace("\\", "/"))
-    if name.is_absolute() or ".." in name.parts or ":" in name.parts[0]:
+    if name.is_absolute() or ".." in name.parts or not name.parts or ":" in name.parts[0]:
         raise _unsafe(path, f"{member.filename[:60]!r}, a path that leaves the zip's own folder")
     if stat.S_ISLNK(member.external_attr >> 16):
         raise _unsafe(path, f"{member.filename[:60]!r}, a link to another file")
@@ -90,11 +111,8 @@ def _is_litter(member: zipfile.ZipInfo) -> bool:
 
 def _is_survey(archive: zipfile.ZipFile, member: zipfile.ZipInfo, *, path: Path) -> bool:
     """A text is one when its first line names questions: official zips may carry a note."""
-    try:
-        with archive.open(member) as source:
-            start = source.read(SNIFFED_BYTES)
-    except UNREADABLE as error:
-        raise _damaged(path) from error
+    with _opened(archive, member, path=path) as source:
+        start = _read(source, SNIFFED_BYTES, path=path)
     if kind_of(start) != CSV:
         return kind_of(start) in SURVEYS
     lines = start.decode("utf-8-sig", errors="replace").splitlines()

@@ -5,7 +5,6 @@ table = read_excel(path, folder)
 
 import re
 import zipfile
-import zlib
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -15,7 +14,7 @@ import pyarrow as pa
 from python_calamine import CalamineError, CalamineWorkbook
 
 from tasks.errors import InputError
-from tasks.intake.readers.archive import check_sizes
+from tasks.intake.readers.archive import UNREADABLE, check_sizes
 from tasks.intake.readers.table import ROWS_PER_BLOCK, Table, as_text, block
 
 SHEET = "Data"
@@ -52,7 +51,7 @@ def _check_parts(path: Path) -> None:
                 if name.endswith(".xml"):
                     with archive.open(name) as part:
                         _check_part(part, path, sheet=name.startswith("xl/worksheets/"))
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as error:
+    except UNREADABLE as error:
         raise _damaged(path, str(error)) from error
 
 

@@ -3,6 +3,8 @@
 table = read_spss(path, folder)
 """
 
+import re
+import warnings
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -33,20 +35,26 @@ def read_stata(path: Path, folder: Path) -> Table:
 def _read(path: Path, function: Callable[..., Any], *, name: str) -> Table:
     read: Read = partial(_decoded, path, partial(function, output_format="dict", disable_datetime_conversion=True), name)
     _, metadata = read(metadataonly=True)
-    labels = metadata.column_names_to_labels
-    header = [f"{code}: {labels.get(code) or ''}" for code in metadata.column_names]
+    header = [f"{_given(code)}: {label or ''}" for code, label in zip(metadata.column_names, metadata.column_labels, strict=True)]
     return Table(header, _blocks(path, read, metadata=metadata), metadata.file_encoding or "")
+
+
+def _given(name: str | None) -> str:
+    """pyreadstat renames a second Q1 to Q1_duplicated1, where we want to hear of it."""
+    return re.sub(r"_duplicated\d+$", "", name or "")
 
 
 def _decoded(path: Path, function: Callable[..., Any], name: str, **options: Any) -> tuple[dict[str, Any], Any]:
     """A file's own encoding first."""
-    try:
-        return function(str(path), **options)  # type: ignore[no-any-return]
-    except UNREADABLE:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
         try:
-            return function(str(path), encoding=FALLBACK, **options)  # type: ignore[no-any-return]
-        except UNREADABLE as error:
-            raise _damaged(path, f"the {name} file cannot be read ({str(error)[:80] or type(error).__name__})") from None
+            return function(str(path), **options)  # type: ignore[no-any-return]
+        except UNREADABLE:
+            try:
+                return function(str(path), encoding=FALLBACK, **options)  # type: ignore[no-any-return]
+            except UNREADABLE as error:
+                raise _damaged(path, f"the {name} file cannot be read ({str(error)[:80] or type(error).__name__})") from None
 
 
 def _blocks(path: Path, read: Read, *, metadata: Any) -> Iterator[pa.Table]:
@@ -56,7 +64,9 @@ def _blocks(path: Path, read: Read, *, metadata: Any) -> Iterator[pa.Table]:
         found = len(next(iter(columns.values()), ()))
         if not found:
             break
-        yield block(texts(columns[code]) for code in metadata.column_names)
+        if len(columns) != len(metadata.column_names):
+            raise _damaged(path, "two of its columns have one name")
+        yield block(map(texts, columns.values()))
         rows += found
     if metadata.number_rows is not None and rows != metadata.number_rows:
         raise _damaged(path, f"found {rows:,} respondents, expected {metadata.number_rows:,} as its header says")
