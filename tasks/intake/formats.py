@@ -35,6 +35,7 @@ READERS: dict[str, Callable[[Path, Path], Table]] = {
     STATA: read_stata,
     R: read_r,
 }
+MEMORY = "2GiB"  # of DuckDB, past which it works on disk
 OFFICIAL_NAMES = {CSV: "Csv", XLSX: "Excel", SPSS: "Spss", STATA: "Stata", R: "R"}
 NUMBER = re.compile(r"\s*-?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?\s*|\s*", re.IGNORECASE)
 
@@ -53,6 +54,7 @@ def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Pa
 
     Raises InputError for a file that is missing, empty, damaged, of another format, without survey columns or with duplicate ones.
     """
+    connection.execute(f"set memory_limit = '{MEMORY}'")
     with TemporaryDirectory(prefix=".reading-", dir=folder) as name:
         container, found = _unzipped(path, Path(name))
         table = READERS[container](found, Path(name))

@@ -30,7 +30,6 @@ from tasks.warehouse.database import build, connect, count, frame
 
 CODE_VERSION = 2
 HASH_DIGITS = 12
-MEMORY = "2GiB"  # of DuckDB, past which it works on disk
 TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_respondents", "stg_answers")
 
 
@@ -83,7 +82,6 @@ def _new_database(path: Path, *, survey: Path) -> Iterator[duckdb.DuckDBPyConnec
     with write_atomically(path) as temporary:
         try:
             with connect(temporary, readable=[survey]) as connection:
-                connection.execute(f"set memory_limit = '{MEMORY}'")
                 yield connection
                 connection.execute("checkpoint")
         finally:

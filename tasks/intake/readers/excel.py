@@ -21,9 +21,9 @@ SHEET = "Data"
 MOST_CELLS = 100_000_000
 CHUNK_BYTES, OVERLAP = 4 << 20, 64
 # A cell outside of ZZ99999, which is far from a survey's last; and every cell, where there is such a one.
-FAR_CELL = re.compile(rb"=\s*[\"'](?:[A-Z]{3}|[A-Z]+\d{6})")
+FAR_CELL = re.compile(rb"=\s*[\"'](?:[A-Z]{3,4}\d{1,8}|[A-Z]{1,2}\d{6,8})[\"']")
 CELL = re.compile(rb"=\s*[\"']([A-Z]{1,4})(\d{1,8})[\"']")
-NEVER_IN_A_WORKBOOK = (b"<!DOCTYPE", b"<!ENTITY")
+NEVER_IN_A_WORKBOOK = b"<!DOCTYPE"  # without which no entity can be defined
 
 
 def read_excel(path: Path, folder: Path) -> Table:
@@ -59,7 +59,7 @@ def _check_part(part: IO[bytes], path: Path, *, sheet: bool) -> None:
     far, columns, rows, rest = False, 702, 99_999, b""
     while chunk := part.read(CHUNK_BYTES):
         text = rest + chunk
-        if any(sign in text for sign in NEVER_IN_A_WORKBOOK):
+        if NEVER_IN_A_WORKBOOK in text:
             raise InputError(f"{path.name}: the workbook defines entities (<!DOCTYPE>), which Excel never does. Download the file again")
         if sheet and (far or FAR_CELL.search(text)):
             far = True
@@ -91,4 +91,8 @@ def _blocks(rows: Iterator[list[Any]]) -> Iterator[pa.Table]:
 
 
 def _text_column(column: tuple[Any, ...]) -> pa.Array:
-    return pa.array([cell if type(cell) is str else as_text(cell) for cell in column], pa.string())
+    """Text exports hold nothing but text, which Arrow takes as it is."""
+    try:
+        return pa.array(column, pa.string())
+    except (pa.ArrowTypeError, pa.ArrowInvalid):
+        return pa.array([cell if type(cell) is str else as_text(cell) for cell in column], pa.string())
