@@ -47,7 +47,7 @@ class SurveySection(Section):
         if self.file is None:
             raise InputError(
                 "this study takes a survey file of yours: give it as --survey FILE. World Values Survey files are downloaded from the survey's own "
-                "site (worldvaluessurvey.org, Data and documentation), as Csv or ExcelTxt"
+                "site (worldvaluessurvey.org, Data and documentation), in any of its formats"
             )
         found = Path(self.file).expanduser().resolve()
         if not found.is_file():

@@ -1,7 +1,16 @@
--- one row per respondent and column that the study uses
-with used_cells as (
-    unpivot raw_responses
-    on columns(lambda code: list_contains($columns, code))
+-- one row per respondent of the study's country and column that the study uses
+-- Country and columns are chosen before the table is turned: a cross-national file has sixty million cells.
+with used_columns as (
+    select
+        respondent_id,
+        columns(lambda code: list_contains($columns, code)),
+    from raw_responses
+    where trim(columns(lambda code: code = $country_column)) = $country
+),
+
+used_cells as (
+    unpivot used_columns
+    on columns(* exclude (respondent_id))
     into name "column" value cell
 )
 

@@ -1,6 +1,6 @@
--- one row per respondent of the study's country: every cell of the file as text
--- The survey's own interview ids repeat, so that a respondent is known by file and row.
+-- one row per respondent of the file: every cell as text, empty where nothing stands
+-- The survey's own interview ids repeat: a respondent is known by file and row. A file comes in blocks, $earlier rows before this one.
 select
-    $file || '-' || survey_rows.file_row as respondent_id,
-    survey_rows.* exclude (file_row),
+    $file || '-' || ($earlier + row_number() over ()) as respondent_id,
+    survey_rows.*,
 from survey_rows

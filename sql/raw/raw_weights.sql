@@ -1,15 +1,17 @@
--- one row per respondent: the weight, or null where the cell is no positive number
--- Text exports write a weight of 1 as the label "No weighting"; $weight_column is null when the study takes none.
+-- one row per respondent of the study's country: the weight, or null where the cell is no positive number
+-- Text exports write a weight of 1 as the label "No weighting", some files a comma for the point.
+-- $weight_column is null when the study takes none.
 with cells as (
     select
-        raw_responses.respondent_id,
-        raw_cells.cell,
-        try_cast(raw_cells.cell as double) as number,
-    from raw_responses
-    left join raw_cells
+        respondents.respondent_id,
+        weights.cell,
+        try_cast(replace(weights.cell, ',', '.') as double) as number,
+    from raw_cells as respondents
+    left join raw_cells as weights
         on
-            raw_responses.respondent_id = raw_cells.respondent_id
-            and raw_cells."column" = $weight_column
+            respondents.respondent_id = weights.respondent_id
+            and weights."column" = $weight_column
+    where respondents."column" = $country_column
 )
 
 select

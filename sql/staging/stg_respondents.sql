@@ -29,7 +29,7 @@ select
     identities.respondent_id,
     trim(identities.country) as country,
     $wave::integer as wave,
-    try_cast(identities.year as double)::integer as year,
+    try_cast(replace(identities.year, ',', '.') as double)::integer as year,
     raw_weights.weight,
     coalesce(traits.traits, map([]::varchar[], []::varchar[])) as traits,
 from identities

@@ -1,6 +1,6 @@
 """What a study wants of a survey file, checked against what the file has.
 
-source = choose(read_survey(path), section=study.survey, dimensions=study.dimensions)
+source = choose(raw, section=study.survey, dimensions=study.dimensions)
 source.country, source.items   # 'SGP', ['Q1', 'Q2', ...]
 """
 
@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from tasks.errors import InputError
 from tasks.intake.codebook import Codebook, load_codebook
-from tasks.intake.formats import RawSurvey
 from tasks.intake.layout import COUNTRY, YEAR, Layout, recognise
+from tasks.intake.raw import RawSurvey
 from tasks.study import DimensionSection, SurveySection
 
 NO_WEIGHT = "none"
@@ -47,15 +47,14 @@ class Source:
 
 
 def choose(raw: RawSurvey, *, section: SurveySection, dimensions: Dimensions) -> Source:
-    """The rows of the study's country, with its weight and dimensions; InputError for what the file does not have."""
+    """The study's country, weight and dimensions in the file; InputError for what the file does not have."""
     layout = recognise(raw)
     codebook = load_codebook(layout.wave)
     country = _chosen_country(raw, layout=layout, wanted=section.country)
     weight = _weight_column(raw, wanted=section.weight)
     for name, dimension in dimensions.items():
         _check_dimension(raw, name=name, section=dimension, codebook=codebook)
-    rows = raw.frame[raw.frame[COUNTRY].str.strip() == country]
-    return Source(raw._replace(frame=rows), layout, codebook, country, weight, dimensions)
+    return Source(raw, layout, codebook, country, weight, dimensions)
 
 
 def _chosen_country(raw: RawSurvey, *, layout: Layout, wanted: str | None) -> str:
@@ -97,7 +96,7 @@ def _check_levels(raw: RawSurvey, *, name: str, section: DimensionSection, codeb
     vocabulary = codebook.vocabularies.get(section.column)
     if not vocabulary or section.bands:
         return
-    known = {text for texts in vocabulary.values() for text in texts} | {cell.strip() for cell in raw.frame[section.column].unique()}
+    known = {text for texts in vocabulary.values() for text in texts} | {cell.strip() for cell in raw.cells(section.column)}
     known |= {cell.partition(": ")[2] for cell in known}
     unknown = [level for level in section.levels if level not in known]
     if unknown:

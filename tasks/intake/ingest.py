@@ -10,6 +10,8 @@ the respondent stands for.
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +22,13 @@ from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
 from tasks.intake.choices import Dimensions, Source, choose
 from tasks.intake.codebook import load_codebook
-from tasks.intake.formats import read_survey, sniff
+from tasks.intake.formats import read_survey, readable_format
 from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
 from tasks.intake.layout import COUNTRY, WAVE, YEAR
 from tasks.study import DimensionSection, SurveySection
 from tasks.warehouse.database import build, connect, count, frame
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 HASH_DIGITS = 12
 TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_respondents", "stg_answers")
 
@@ -37,13 +39,18 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
 
     Raises InputError for a file or a choice that cannot be studied, StepError when the folder cannot take the result.
     """
-    sniff(survey)
+    readable_format(survey)
     sha256 = sha256_of(survey)
     key = _key(sha256, section=section, dimensions=dimensions)
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
-    source = choose(read_survey(survey), section=section, dimensions=dimensions)
     try:
-        write_json(report, _write_database(database, source=source, sha256=sha256))
+        with _new_database(database, survey=survey) as connection:
+            raw = read_survey(survey, connection=connection, folder=folder, file=sha256[:HASH_DIGITS])
+            source = choose(raw, section=section, dimensions=dimensions)
+            _build_raw(connection, source=source)
+            _build_staging(connection, source=source)
+            found = _report(connection, source=source)
+        write_json(report, {"file": survey.name, "file_sha256": sha256, **found})
     except (duckdb.OperationalError, duckdb.FatalException) as error:  # a full disk is a failed commit to DuckDB
         problem = str(error).splitlines()[0]
         raise StepError(f"cannot write {database}: {problem}. Free some space, or choose another --workspace") from error
@@ -69,26 +76,22 @@ def _rows(database: Path) -> dict[str, int]:
         return {table: count(connection, table) for table in TABLES}
 
 
-def _write_database(path: Path, *, source: Source, sha256: str) -> dict[str, Any]:
-    """All tables under a temporary name, then the name; returns the intake report."""
+@contextmanager
+def _new_database(path: Path, *, survey: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database under a temporary name, which gets its name when all of its tables are made."""
     with write_atomically(path) as temporary:
         try:
-            with connect(temporary) as connection:
-                _build_raw(connection, source=source, file=sha256[:HASH_DIGITS])
-                _build_staging(connection, source=source)
-                report = {"file": source.raw.path.name, "file_sha256": sha256, **_report(connection, source=source)}
+            with connect(temporary, readable=[survey]) as connection:
+                yield connection
                 connection.execute("checkpoint")
         finally:
             temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
-    return report
 
 
-def _build_raw(connection: duckdb.DuckDBPyConnection, *, source: Source, file: str) -> None:
-    connection.register("survey_rows", source.raw.frame.assign(file_row=source.raw.frame.index + 1))
-    build(connection, "raw/raw_responses", file=file)
-    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns)
+def _build_raw(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
+    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns, country_column=COUNTRY, country=source.country)
     build(connection, "raw/raw_values", temporary=True, columns=source.mapped_columns)
-    build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column)
+    build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column, country_column=COUNTRY)
 
 
 def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
@@ -104,8 +107,9 @@ def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> 
         build(connection, f"staging/{relation}")
     build(connection, "staging/quarantine", weight_column=source.weight_column)
     if not build(connection, "staging/stg_respondents", wave=source.layout.wave, country_column=COUNTRY, year_column=YEAR):
+        respondents = source.layout.countries[source.country].respondents
         raise InputError(
-            f"{source.raw.path.name}: none of the {len(source.raw.frame):,} weights in {source.weight_column} is a positive number. "
+            f"{source.raw.path.name}: none of the {respondents:,} weights in {source.weight_column} is a positive number. "
             "Name another weight column in survey.weight, or set it to none"
         )
     build(connection, "staging/stg_answers")

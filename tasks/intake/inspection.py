@@ -17,9 +17,11 @@ from rich.table import Table
 from rich.text import Text
 
 from tasks.intake.codebook import Codebook, load_codebook
-from tasks.intake.formats import QUESTION, RawSurvey, read_survey
+from tasks.intake.formats import opened
+from tasks.intake.headers import QUESTION
 from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
 from tasks.intake.layout import Layout, layout_problem, recognise
+from tasks.intake.raw import RawSurvey
 
 USUAL_DIMENSIONS = {"sex": "Q260", "age": "Q262", "ethnicity": "Q290", "religion": "Q289"}
 SHOWN_ITEMS = 12
@@ -42,6 +44,7 @@ class Inspection:
     file: str
     size_bytes: int
     format: str
+    encoding: str
     columns: int
     respondents: int
     wave: int | None
@@ -68,7 +71,11 @@ class Inspection:
 
 def inspect_survey(path: Path) -> Inspection:
     """Raises InputError for a file that is no survey; a survey that cannot be studied is described with the reasons."""
-    raw = read_survey(path)
+    with opened(path) as raw:
+        return _inspected(raw)
+
+
+def _inspected(raw: RawSurvey) -> Inspection:
     problem = layout_problem(raw)
     if problem:
         return _inspection(raw, reasons=(problem,))
@@ -102,8 +109,9 @@ def _inspection(raw: RawSurvey, *, reasons: tuple[str, ...], **found: Any) -> In
         file=raw.path.name,
         size_bytes=raw.path.stat().st_size,
         format=raw.format,
+        encoding=raw.encoding,
         columns=len(raw.headers),
-        respondents=len(raw.frame),
+        respondents=raw.respondents,
         dimensions={name: column if column in raw.headers else None for name, column in USUAL_DIMENSIONS.items()},
         can_be_studied=not reasons,
         reasons=reasons,
@@ -120,7 +128,7 @@ def _value_questions(raw: RawSurvey) -> list[str]:
 def _mapped(raw: RawSurvey, *, codebook: Codebook, items: tuple[str, ...]) -> pd.DataFrame:
     """The value map of all items: one row per item and distinct cell."""
     maps: Maps = {item: {None: item_resolver(codebook.items[item])} for item in items}
-    values = [(item, cell, int(times)) for item in items for cell, times in raw.frame[item].value_counts().items()]
+    values = [(item, cell, int(times)) for item in items for cell, times in raw.counts(item)]
     return map_values(pd.DataFrame(values, columns=["column", "cell", "respondents"]), maps=maps)
 
 
@@ -166,6 +174,7 @@ def _file_table(inspection: Inspection) -> Table:
     return _pairs(
         ("file", f"{inspection.file} ({inspection.size_bytes / 1e6:.1f} MB)"),
         ("format", f"{inspection.format}, {inspection.respondents:,} respondents x {inspection.columns} columns"),
+        *([("encoding", inspection.encoding)] if inspection.encoding else []),
         ("wave", str(inspection.wave or "not one that can be read")),
         ("version", (inspection.version or "not given") + (" (synthetic)" if inspection.synthetic else "")),
         ("country", "\n".join(countries) or "not known"),

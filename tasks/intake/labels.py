@@ -39,8 +39,9 @@ MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
 )
 _APOSTROPHES = str.maketrans("´’‘`", "''''")
 _COUNTRY_PREFIX = re.compile(r"[A-Z]{2,3}: (?P<label>.+)", re.DOTALL)
-_CODE = re.compile(r"(?P<code>-?\d+)(\.0+)?")
-_NUMBER = re.compile(r"-?\d+(\.\d+)?")
+# Digits of ASCII only, as SQL reads them.
+_CODE = re.compile(r"(?P<code>-?\d+)([.,]0+)?", re.ASCII)
+_NUMBER = re.compile(r"-?(\d+([.,]\d+)?|[.,]\d+)", re.ASCII)
 
 
 class Resolved(NamedTuple):
@@ -90,11 +91,17 @@ def normalised(text: str) -> str:
     return " ".join(plain.split()).strip('" ').rstrip("; ").casefold()
 
 
+def number(text: str) -> float | None:
+    """The number that a cell holds, with a point or a comma (`,385` is 0.385); None for any other text."""
+    found = _NUMBER.fullmatch(text.strip())
+    return float(found[0].replace(",", ".")) if found else None
+
+
 def missing_reason(cell: str) -> str | None:
     """Why there is no answer; None when the text may be one."""
-    number = _CODE.fullmatch(cell.strip())
-    if number:
-        code = int(number["code"])
+    numeric = _CODE.fullmatch(cell.strip())
+    if numeric:
+        code = int(numeric["code"])
         return MISSING_CODES.get(code, "missing") if code < 0 else None
     text = normalised(_without_country(cell))
     if not text:
@@ -152,9 +159,9 @@ class _Labels:
     def __call__(self, cell: str) -> tuple[int | None, str]:
         if cell in self._exact:
             return self._exact[cell], "exact"
-        number = _CODE.fullmatch(cell.strip())
-        if number and int(number["code"]) in self._codes:
-            return int(number["code"]), "code"
+        numeric = _CODE.fullmatch(cell.strip())
+        if numeric and int(numeric["code"]) in self._codes:
+            return int(numeric["code"]), "code"
         return self.by_text(cell)
 
     def by_text(self, cell: str) -> tuple[int | None, str]:
@@ -193,7 +200,7 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
         label = _without_country(cell)
         if label != cell:
             return Resolved(None, label.strip(), None, "country_label")
-        is_label = not vocabulary and not _NUMBER.fullmatch(cell.strip())
+        is_label = not vocabulary and number(cell) is None
         return Resolved(None, " ".join(cell.split()), None, "label") if is_label else _NOTHING
 
     return find
@@ -204,10 +211,10 @@ def _band_finder(bands: tuple[int, ...]) -> Resolver:
     names = band_names(bands)
 
     def find(cell: str) -> Resolved:
-        missing = _missing(cell)
-        if missing or not _NUMBER.fullmatch(cell.strip()):
+        missing, age = _missing(cell), number(cell)
+        if missing or age is None:
             return missing or _NOTHING
-        reached = [name for low, name in zip(bands, names, strict=True) if float(cell) >= low]
+        reached = [name for low, name in zip(bands, names, strict=True) if age >= low]
         return Resolved(None, reached[-1], None, "bands") if reached else Resolved(None, None, LEFT_OUT, "bands")
 
     return find

@@ -25,6 +25,7 @@ def test_a_survey_is_described_without_its_rows(write_csv):
     assert found == {
         "file": "survey.csv",
         "format": "CsvTxt",
+        "encoding": "UTF-8",
         "columns": 12,
         "respondents": 4,
         "wave": 7,

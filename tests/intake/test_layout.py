@@ -1,19 +1,26 @@
+from pathlib import Path
+
 import pytest
 
 from tasks.errors import InputError
-from tasks.intake.formats import read_survey
+from tasks.intake.formats import opened
 from tasks.intake.layout import Country, Layout, country_names, recognise
 from tests.intake.conftest import NUMERIC, TEXT
 
 
+def layout_of(path: Path) -> Layout:
+    with opened(path) as raw:
+        return recognise(raw)
+
+
 def test_a_wave_7_file_is_recognised_without_a_wave_column(write_csv):
-    layout = recognise(read_survey(write_csv(NUMERIC)))
+    layout = layout_of(write_csv(NUMERIC))
     assert layout == Layout(7, "SYNTHETIC 1", True, {"SGP": Country("Singapore", 2020, 3)}, "W_WEIGHT")
 
 
 def test_countries_are_listed_the_largest_first_and_named_alike_in_codes_and_labels(write_csv):
     rows = [TEXT[0], *NUMERIC, TEXT[1] | {"B_COUNTRY_ALPHA": "XYZ", "B_COUNTRY": "Nowhere"}]
-    layout = recognise(read_survey(write_csv(rows)))
+    layout = layout_of(write_csv(rows))
     assert layout.countries == {
         "SGP": Country("Singapore", 2020, 3),
         "USA": Country("the United States", 2017, 1),
@@ -23,7 +30,7 @@ def test_countries_are_listed_the_largest_first_and_named_alike_in_codes_and_lab
 
 def test_a_file_without_the_weight_has_no_weight_column_even_if_others_are_called_weight(write_csv):
     rows = [{**{key: cell for key, cell in NUMERIC[0].items() if key != "W_WEIGHT"}, "SECVALWGT": "1", "WEIGHT1A": "1"}]
-    assert recognise(read_survey(write_csv(rows))).weight_column is None
+    assert layout_of(write_csv(rows)).weight_column is None
 
 
 @pytest.mark.parametrize(
@@ -43,7 +50,7 @@ def test_a_file_without_the_weight_has_no_weight_column_even_if_others_are_calle
 )
 def test_another_wave_or_layout_is_refused_with_the_reason(write_csv, row, reason):
     with pytest.raises(InputError) as refusal:
-        recognise(read_survey(write_csv([row])))
+        layout_of(write_csv([row]))
     assert reason in str(refusal.value)
 
 
