@@ -16,7 +16,7 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tasks.intake.codebook import Item
+from tasks.intake.codebook import Item, is_missing_code
 from tasks.study import DimensionSection
 
 UNKNOWN = "unknown"
@@ -30,13 +30,15 @@ _MORE = r"(\s*[;/,({:\[].*)?"
 MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(f"(?:{spellings}){_MORE}"))
     for reason, spellings in (
-        ("dont_know", r"don'?t know|do not know|don't -9:-2|dk"),
-        ("no_answer", r"no answer|refused|refusal|na/refused|no response"),
+        ("dont_know", r"don'?t know|do not know|don't -9:-2|dk|no sabe"),
+        ("no_answer", r"no answer|refused|refusal|na/refused|no response|no contesta"),
         ("not_applicable", r"inap|inapplicable|not applicable"),
         ("not_asked", r"not asked( in .*)?|question not asked"),
         ("missing", r"missing|other missing|not available|na|n/a"),
     )
 )
+# Wave 6 strings several countries' reasons together and closes with one word in braces: "HT: Dropped out survey; RU: ...{Inappropriate}".
+_INAPPROPRIATE = re.compile(r"\{inappropriate\}|(missing[- ])?dropped out survey", re.IGNORECASE)
 _APOSTROPHES = str.maketrans("´’‘`", "''''")
 _COUNTRY_PREFIX = re.compile(r"[A-Z]{2,3}: (?P<label>.+)", re.DOTALL)
 _CODE = re.compile(r"(?P<code>-?\d+)(\.0+)?")
@@ -90,12 +92,14 @@ def normalised(text: str) -> str:
     return " ".join(plain.split()).strip('" ').rstrip("; ").casefold()
 
 
-def missing_reason(cell: str) -> str | None:
-    """Why there is no answer; None when the text may be one."""
+def missing_reason(cell: str, *, column: str = "") -> str | None:
+    """Why there is no answer; None when the text may be one. `column` matters where a negative number is a value (is_missing_code)."""
     number = _CODE.fullmatch(cell.strip())
     if number:
         code = int(number["code"])
-        return MISSING_CODES.get(code, "missing") if code < 0 else None
+        return MISSING_CODES.get(code, "missing") if is_missing_code(code, column=column) else None
+    if _INAPPROPRIATE.search(cell):
+        return "missing"
     text = normalised(_without_country(cell))
     if not text:
         return "missing"
@@ -120,7 +124,7 @@ def item_resolver(item: Item) -> Resolver:
 
 def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
     """A map for one dimension's column; the study's `levels` speak last, and first where they name the file's own text."""
-    find = _band_finder(section.bands) if section.bands else _level_finder(vocabulary)
+    find = _band_finder(section.bands, column=section.column) if section.bands else _level_finder(vocabulary, column=section.column)
 
     def resolve(cell: str) -> Resolved:
         if cell.strip() in section.levels:
@@ -131,8 +135,8 @@ def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tu
     return resolve
 
 
-def _missing(cell: str) -> Resolved | None:
-    reason = missing_reason(cell)
+def _missing(cell: str, *, column: str = "") -> Resolved | None:
+    reason = missing_reason(cell, column=column)
     return Resolved(None, None, reason, "missing") if reason else None
 
 
@@ -176,7 +180,7 @@ def _without_country(cell: str) -> str:
     return prefixed["label"] if prefixed else cell
 
 
-def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
+def _level_finder(vocabulary: Mapping[int, tuple[str, ...]], *, column: str) -> Resolver:
     """By the vocabulary; else the label itself, where it names its country or the column has no vocabulary to contradict it.
 
     A label behind a country prefix is looked up with it only: one country's "Indian" is another level than another's.
@@ -187,7 +191,7 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
         code, rule = search(cell)
         if code is not None:
             return Resolved(None, vocabulary[code][0], None, rule)
-        missing = _missing(cell)
+        missing = _missing(cell, column=column)
         if missing:
             return missing
         label = _without_country(cell)
@@ -199,12 +203,12 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
     return find
 
 
-def _band_finder(bands: tuple[int, ...]) -> Resolver:
+def _band_finder(bands: tuple[int, ...], *, column: str) -> Resolver:
     """`bands` are lower bounds: (16, 25, 65) makes 16-24, 25-64 and 65+."""
     names = band_names(bands)
 
     def find(cell: str) -> Resolved:
-        missing = _missing(cell)
+        missing = _missing(cell, column=column)
         if missing or not _NUMBER.fullmatch(cell.strip()):
             return missing or _NOTHING
         reached = [name for low, name in zip(bands, names, strict=True) if float(cell) >= low]
