@@ -13,8 +13,8 @@ choice is left out: its options are another list in every country, so it is one 
 
 The column `source` says how a row was confirmed: `header` by header text and labels of official country files of that wave, `crosswalk` by the
 correspondence of waves 7 and 6 with the time series, `public` by published code lists and scripts. Items whose codes could not be confirmed are
-not there: who should decide on peacekeeping or refugees (waves 4, 5), foreign aid (waves 4, 5), and government responsibility, whose scale
-some files run the other way round (waves 4, 5, time series).
+not there: who should decide on peacekeeping or refugees (waves 4, 5), foreign aid (waves 4, 5), and government responsibility (waves 4, 5, time
+series), of which the texts do not show which end is 1.
 """
 
 import csv
@@ -149,7 +149,7 @@ def _read_items(source: _Source) -> dict[str, Item]:
     _check_confirmed(source.path, rows)
     items: dict[str, Item] = {}
     for number, row in rows:
-        if row.get("confirm", CONFIRMED) == LEFT_OUT:
+        if _decision(row) == LEFT_OUT:
             continue
         try:
             item = _item(row)
@@ -162,15 +162,20 @@ def _read_items(source: _Source) -> dict[str, Item]:
 
 def _check_confirmed(path: Path, rows: list[tuple[int, Row]]) -> None:
     """A draft is a guess until a person has said yes or no to every row of it."""
-    open_rows = [(number, row) for number, row in rows if "confirm" in row and row["confirm"].strip() not in (CONFIRMED, LEFT_OUT)]
+    open_rows = [(number, row) for number, row in rows if _decision(row) not in (CONFIRMED, LEFT_OUT)]
     if not open_rows:
         return
     number, row = open_rows[0]
     raise InputError(
         f"codebook {path.name} is a draft that is not confirmed: {len(open_rows)} of {len(rows)} rows are open, the first in row {number} "
-        f"({row.get('item') or 'no name'}: {row['confirm'].strip() or 'empty'}). Compare header, question, codes and labels of each, then write "
+        f"({row.get('item') or 'no name'}: {_decision(row) or 'empty'}). Compare header, question, codes and labels of each, then write "
         f"{CONFIRMED} (the row is right) or {LEFT_OUT} (leave the column out) into its column confirm, and save the file"
     )
+
+
+def _decision(row: Row) -> str:
+    """What a person made of the row; a codebook that is no draft has no such column, and all its rows count."""
+    return row.get("confirm", CONFIRMED).strip().lower()
 
 
 def _read_vocabularies(source: _Source) -> Vocabularies:
