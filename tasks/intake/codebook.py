@@ -11,10 +11,12 @@ are ours, and are what prompts and reports show. `codebooks/wave<N>_respondents.
 in other waves (V242 is age in wave 6 and ethnicity in wave 4): an item is known by its wave and code, and across waves by `integrated`. Party
 choice is left out: its options are another list in every country, so it is one country's vocabulary and no item.
 
-The column `source` says how a row was confirmed: `header` by header text and labels of official country files of that wave, `crosswalk` by the
-correspondence of waves 7 and 6 with the time series, `public` by published code lists and scripts. Items whose codes could not be confirmed are
-not there: who should decide on peacekeeping or refugees (waves 4, 5), foreign aid (waves 4, 5), and government responsibility (waves 4, 5, time
-series), of which the texts do not show which end is 1.
+The column `source` says what a row rests on (`codebooks/SOURCES.md`): `header` on header text and labels of the official file of the United States
+of that wave, `facts` on our own notes of wave 7, `crosswalk` on the correspondence of waves 7 and 6 with wave 5 and the time series, `public` on
+published code that names the variable. Only waves 6 and 7 were compared with a file. Waves 4 and 5 have the items of which published code says what
+their variables are, with the options of the same question in wave 6 or 7; government responsibility is left out of wave 5 and the time series,
+because it is not confirmed which end of its scale is 1. Wave 7 asks Q33 to Q35 with five options, the time series with three: they share no
+`integrated` code.
 """
 
 import csv

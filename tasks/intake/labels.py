@@ -30,15 +30,13 @@ _MORE = r"(\s*[;/,({:\[].*)?"
 MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(f"(?:{spellings}){_MORE}"))
     for reason, spellings in (
-        ("dont_know", r"don'?t know|do not know|don't -9:-2|dk|no sabe"),
+        ("dont_know", r"don'?t know|do not know|don't -9:-2|dk"),
         ("no_answer", r"no answer|refused|refusal|na/refused|no response|no contesta"),
         ("not_applicable", r"inap|inapplicable|not applicable"),
         ("not_asked", r"not asked( in .*)?|question not asked"),
         ("missing", r"missing|other missing|not available|na|n/a"),
     )
 )
-# Wave 6 strings several countries' reasons together and closes with one word in braces: "HT: Dropped out survey; RU: ...{Inappropriate}".
-_INAPPROPRIATE = re.compile(r"\{inappropriate\}|(missing[- ])?dropped out survey", re.IGNORECASE)
 _APOSTROPHES = str.maketrans("´’‘`", "''''")
 _COUNTRY_PREFIX = re.compile(r"[A-Z]{2,3}: (?P<label>.+)", re.DOTALL)
 _CODE = re.compile(r"(?P<code>-?\d+)(\.0+)?")
@@ -98,8 +96,6 @@ def missing_reason(cell: str, *, column: str = "") -> str | None:
     if number:
         code = int(number["code"])
         return MISSING_CODES.get(code, "missing") if is_missing_code(code, column=column) else None
-    if _INAPPROPRIATE.search(cell):
-        return "missing"
     text = normalised(_without_country(cell))
     if not text:
         return "missing"

@@ -1,5 +1,6 @@
 """The shipped codebooks of waves 4 to 7 and of the time series: what holds for each, and between them."""
 
+import csv
 import re
 
 import pytest
@@ -7,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.errors import InputError
-from tasks.intake.codebook import KINDS, Codebook, Item, is_missing_code, known_waves, load_codebook
+from tasks.intake.codebook import CODEBOOKS_FOLDER, KINDS, Codebook, Item, is_missing_code, known_waves, load_codebook
 from tasks.intake.labels import dimension_resolver, item_resolver, missing_reason
 from tasks.study import DimensionSection
 from tests.intake.test_codebook import TOPICS
@@ -79,10 +80,9 @@ def test_an_item_of_several_waves_has_one_topic_kind_and_integrated_item() -> No
 
 
 def test_labels_of_single_waves_mean_the_same_in_the_time_series() -> None:
-    """But for the three items that wave 7 asks with five options, and the time series with three."""
     for wave, item in ALL_ITEMS:
         series = CODEBOOKS["integrated"].items.get(item.integrated or "")
-        if series is None or (wave == 7 and item.item in ("Q33", "Q34", "Q35")):
+        if series is None:
             continue
         resolve = item_resolver(series)
         wordings = {option.code: option.wording for option in series.options}
@@ -95,31 +95,46 @@ def test_labels_of_single_waves_mean_the_same_in_the_time_series() -> None:
     [
         (6, "V45", [1, 3, 2]),
         (5, "V44", [1, 3, 2]),
-        (4, "V78", [1, 3, 2]),
         ("integrated", "C001", [1, 3, 2]),
-        (4, "V112", [1, 3, 2]),
-        (5, "V24", [0, 1, 2]),
+        (5, "V28", [0, 1, 2]),
         (6, "V12", [1, 2]),
         ("integrated", "A029", [1, 0]),
         ("integrated", "A124_02", [1, 0]),
         ("integrated", "F050", [1, 0]),
         ("integrated", "F028", list(range(1, 9))),
-        (4, "V185", list(range(1, 8))),
+        (5, "V186", list(range(1, 8))),
     ],
 )
 def test_scales_differ_between_waves_as_the_files_do(wave: int | str, name: str, order: list[int]) -> None:
     assert codes_of(wave, name) == order
 
 
-@pytest.mark.parametrize(("wave", "name"), [(4, "V15"), (5, "V12"), (4, "V69"), (5, "V35"), (4, "V39")])
-def test_not_mentioned_is_read_whether_the_file_has_two_or_nought(wave: int, name: str) -> None:
+@pytest.mark.parametrize(("wave", "name"), [(4, "V15"), (5, "V12"), (5, "V38"), (6, "V36")])
+def test_mentions_are_read_as_one_and_two(wave: int, name: str) -> None:
     resolve = item_resolver(CODEBOOKS[wave].items[name])
-    assert [resolve(cell).code for cell in ("1", "0", "2", "Not mentioned")] == [1, 2, 2, 2]
+    assert [resolve(cell).code for cell in ("1", "Mentioned", "2", "Not mentioned")] == [1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("name", ["Q33", "Q34", "Q35"])
+def test_what_wave_7_asks_with_five_options_is_never_pooled_with_three(name: str) -> None:
+    """The time series has agree, disagree, neither: C001, C002 and D066_B stand for that question only."""
+    assert len(CODEBOOKS[7].items[name].options) == 5
+    assert CODEBOOKS[7].items[name].integrated is None
+
+
+@pytest.mark.parametrize("wave", [4, 5, 6, 7, "integrated"])
+def test_every_row_says_what_it_rests_on(wave: int | str) -> None:
+    name = wave if wave == "integrated" else f"wave{wave}"
+    with (CODEBOOKS_FOLDER / f"{name}.csv").open(encoding="utf-8", newline="") as rows:
+        sources = {row["item"]: row["source"] for row in csv.DictReader(rows)}
+    assert {source.split()[0] for source in sources.values()} <= {"header", "facts", "crosswalk", "public"}
+    assert wave != 5 or all(source.startswith("crosswalk + public ") for source in sources.values())
+    assert wave != 4 or all(source.startswith("public ") for source in sources.values())
 
 
 def test_codes_are_reused_with_other_meanings() -> None:
     assert "V242" not in CODEBOOKS[6].items
-    assert CODEBOOKS[6].items["V203A"].integrated == CODEBOOKS[5].items["V203"].integrated == CODEBOOKS[4].items["V209"].integrated == "F119"
+    assert CODEBOOKS[6].items["V203A"].integrated == CODEBOOKS[5].items["V203"].integrated == "F119"
     assert CODEBOOKS[5].items["V203"].question != CODEBOOKS[6].items["V203"].question
 
 
@@ -158,19 +173,6 @@ def test_every_label_alias_and_code_leads_to_its_own_option(item: Item, data: st
 def test_a_missing_code_is_no_option_of_any_item(item: Item, cell: str) -> None:
     resolved = item_resolver(item)(cell)
     assert (resolved.code, resolved.rule) == (None, "missing")
-
-
-@pytest.mark.parametrize(
-    "cell",
-    [
-        "HT: Dropped out survey; RU: Inappropriate response{Inappropriate}",
-        "DE,SE:Inapplicable ; RU:Inappropriate response; SG: Refused; HT: Dropped out survey{Inappropriate}",
-        "RU: Inappropriate respons{Inappropriate}e",
-        "BH:Missing;HT: Missing-Dropped out survey; RU: other",
-    ],
-)
-def test_the_reasons_that_wave_6_strings_together_are_missing(cell: str) -> None:
-    assert missing_reason(cell) == "missing"
 
 
 @given(st.integers(-99, 99), st.sampled_from(["Q1", "V242", "Y001", "Y003", "Y020", "A001", ""]))

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from tasks.errors import InputError
 from tasks.intake.codebook import Item, known_waves, load_codebook, load_codebook_file
-from tasks.intake.draft import COLUMNS, CONFIDENT, DECIDE, MATCHED, Draft, draft_codebook, item_cells, write_draft
+from tasks.intake.draft import COLUMNS, CONFIDENT, DECIDE, Draft, draft_codebook, item_cells, write_draft
 
 WAVE7 = load_codebook(7)
 ALL_ITEMS = [item for wave in known_waves() for item in load_codebook(wave).items.values()]
@@ -82,8 +82,7 @@ def test_every_known_question_is_found_under_its_new_number(draft: Draft, truth:
 
 
 def test_new_and_technical_columns_are_listed_and_never_matched_with_confidence(draft: Draft) -> None:
-    """N5 is like other neighbours, and so a suggestion for a person to refuse."""
-    assert set(draft.unmatched) == set(NEW | TECHNICAL) - {"N5"}
+    assert set(draft.unmatched) == set(NEW | TECHNICAL)
     assert {row.confirm for row in draft.rows if row.item in NEW} == {DECIDE}
     assert {row.confirm for row in draft.rows if row.item in TECHNICAL} == {"no"}
 
@@ -162,22 +161,22 @@ def test_one_question_goes_to_one_column() -> None:
 
 
 def test_a_question_that_wave_7_dropped_is_found_in_an_older_codebook() -> None:
-    item = load_codebook(5).items["V58"]
+    item = load_codebook(6).items["V80"]
     draft = draft_codebook({"Q12": item.header}, {"Q12": texts_of(item)})
-    assert draft.matched == {"Q12": "5:V58"}
+    assert draft.matched == {"Q12": "6:V80"}
 
 
-def test_each_older_wave_is_drafted_from_the_others_without_a_wrong_question() -> None:
-    """The header texts and labels of each codebook against the other codebooks: what `draft.py` says about its limits."""
-    for wave in (4, 5, 6, 7):
-        own = load_codebook(wave)
-        others = [load_codebook(other) for other in (4, 5, 6, 7) if other != wave]
-        known = [item for item in own.items.values() if item.header]
-        draft = draft_codebook({item.item: item.header for item in known}, {item.item: texts_of(item) for item in known}, codebooks=others)
-        for row in (row for row in draft.rows if row.known and row.confidence >= CONFIDENT):
-            item = own.items[row.item]
-            assert row.known and (row.known.item.integrated == item.integrated or row.known.item.question == item.question), (wave, row)
-        assert sum(row.confirm == MATCHED for row in draft.rows) > 90
+@pytest.mark.parametrize(("wave", "other", "matched"), [(6, 7, 150), (7, 6, 165)])
+def test_a_wave_is_drafted_from_the_other_without_a_wrong_question(wave: int, other: int, matched: int) -> None:
+    """Header texts and labels of the two waves that were compared with a file: what `draft.py` says about its limits."""
+    own = load_codebook(wave).items
+    draft = draft_codebook(
+        {name: item.header for name, item in own.items()}, {name: texts_of(item) for name, item in own.items()}, codebooks=[load_codebook(other)]
+    )
+    confident = [(own[row.item], row.known.item) for row in draft.rows if row.known and row.confidence >= CONFIDENT]
+    wrong = [item.item for item, known in confident if (item.integrated or item.question) not in (known.integrated, known.question)]
+    assert wrong == []
+    assert len(confident) >= matched
 
 
 @given(st.sampled_from(ALL_ITEMS))
