@@ -8,6 +8,7 @@
 A map belongs to one column of one wave: the same text or number means other things elsewhere.
 """
 
+import math
 import re
 import unicodedata
 from collections import Counter
@@ -16,9 +17,10 @@ from typing import NamedTuple
 
 import pandas as pd
 
-from tasks.intake.codebook import Item
+from tasks.intake.codebook import Item, is_missing_code
 from tasks.study import DimensionSection
 
+OLDEST = 120
 UNKNOWN = "unknown"
 LEFT_OUT = "left_out"
 OFF_SCALE = "off_scale"
@@ -31,7 +33,7 @@ MISSING_SPELLINGS: tuple[tuple[str, re.Pattern[str]], ...] = tuple(
     (reason, re.compile(f"(?:{spellings}){_MORE}"))
     for reason, spellings in (
         ("dont_know", r"don'?t know|do not know|don't -9:-2|dk"),
-        ("no_answer", r"no answer|refused|refusal|na/refused|no response"),
+        ("no_answer", r"no answer|refused|refusal|na/refused|no response|no contesta"),
         ("not_applicable", r"inap|inapplicable|not applicable"),
         ("not_asked", r"not asked( in .*)?|question not asked"),
         ("missing", r"missing|other missing|not available|na|n/a"),
@@ -97,12 +99,12 @@ def number(text: str) -> float | None:
     return float(found[0].replace(",", ".")) if found else None
 
 
-def missing_reason(cell: str) -> str | None:
-    """Why there is no answer; None when the text may be one."""
+def missing_reason(cell: str, *, column: str = "") -> str | None:
+    """Why there is no answer; None when the text may be one. `column` matters where a negative number is a value (is_missing_code)."""
     numeric = _CODE.fullmatch(cell.strip())
     if numeric:
         code = int(numeric["code"])
-        return MISSING_CODES.get(code, "missing") if code < 0 else None
+        return MISSING_CODES.get(code, "missing") if is_missing_code(code, column=column) else None
     text = normalised(_without_country(cell))
     if not text:
         return "missing"
@@ -127,7 +129,7 @@ def item_resolver(item: Item) -> Resolver:
 
 def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
     """A map for one dimension's column; the study's `levels` speak last, and first where they name the file's own text."""
-    find = _band_finder(section.bands) if section.bands else _level_finder(vocabulary)
+    find = _band_finder(section.bands, column=section.column) if section.bands else _level_finder(vocabulary, column=section.column)
 
     def resolve(cell: str) -> Resolved:
         if cell.strip() in section.levels:
@@ -138,8 +140,8 @@ def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tu
     return resolve
 
 
-def _missing(cell: str) -> Resolved | None:
-    reason = missing_reason(cell)
+def _missing(cell: str, *, column: str = "") -> Resolved | None:
+    reason = missing_reason(cell, column=column)
     return Resolved(None, None, reason, "missing") if reason else None
 
 
@@ -183,7 +185,7 @@ def _without_country(cell: str) -> str:
     return prefixed["label"] if prefixed else cell
 
 
-def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
+def _level_finder(vocabulary: Mapping[int, tuple[str, ...]], *, column: str) -> Resolver:
     """By the vocabulary; else the label itself, where it names its country or the column has no vocabulary to contradict it.
 
     A label behind a country prefix is looked up with it only: one country's "Indian" is another level than another's.
@@ -194,7 +196,7 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
         code, rule = search(cell)
         if code is not None:
             return Resolved(None, vocabulary[code][0], None, rule)
-        missing = _missing(cell)
+        missing = _missing(cell, column=column)
         if missing:
             return missing
         label = _without_country(cell)
@@ -206,15 +208,17 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
     return find
 
 
-def _band_finder(bands: tuple[int, ...]) -> Resolver:
-    """`bands` are lower bounds: (16, 25, 65) makes 16-24, 25-64 and 65+."""
+def _band_finder(bands: tuple[int, ...], *, column: str) -> Resolver:
+    """`bands` are lower bounds: (16, 25, 65) makes 16-24, 25-64 and 65+. Bands of ages take no number over OLDEST: 999 is no age, and nobody knows
+    what else it is."""
     names = band_names(bands)
+    largest = OLDEST if bands[-1] < OLDEST else math.inf
 
     def find(cell: str) -> Resolved:
-        missing, age = _missing(cell), number(cell)
-        if missing or age is None:
+        missing, value = _missing(cell, column=column), number(cell)
+        if missing or value is None or value > largest:
             return missing or _NOTHING
-        reached = [name for low, name in zip(bands, names, strict=True) if age >= low]
+        reached = [name for low, name in zip(bands, names, strict=True) if value >= low]
         return Resolved(None, reached[-1], None, "bands") if reached else Resolved(None, None, LEFT_OUT, "bands")
 
     return find

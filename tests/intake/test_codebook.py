@@ -177,8 +177,8 @@ def test_the_content_hash_follows_the_content(damaged: Callable[..., Path]) -> N
 
 
 def test_a_wave_without_a_codebook_is_refused_as_wrong_input() -> None:
-    with pytest.raises(InputError, match=r"wave 4.*one of the waves 7") as refusal:
-        load_codebook(4)
+    with pytest.raises(InputError, match=r"wave 3.*one of 4, 5, 6, 7, integrated") as refusal:
+        load_codebook(3)
     assert refusal.value.exit_code == 2
 
 
@@ -210,7 +210,7 @@ def test_a_damaged_row_is_named_with_what_is_wrong(damaged: Callable[..., Path],
 def test_a_codebook_without_its_respondent_columns_is_refused(damaged: Callable[..., Path]) -> None:
     folder = damaged()
     (folder / "wave7_respondents.csv").unlink()
-    with pytest.raises(StepError, match=r"wave7_respondents\.csv cannot be read.*Restore"):
+    with pytest.raises(StepError, match=r"wave7_respondents\.csv cannot be read.*restore"):
         read_codebook(folder, wave=7)
 
 
