@@ -90,7 +90,8 @@ class SubgroupsSection(Section):
 
 
 class SplitSection(Section):
-    """`held_out`: share of the subgroups of the highest order never trained; `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
+    """`held_out`: share of the highest order's intersections never trained; `id_test`: share of the trained subgroups' cells kept back;
+    `validation`: of the rest."""
 
     kind: Literal["unseen_subgroup"] = "unseen_subgroup"
     overlap: Literal["keep"] = "keep"

@@ -84,8 +84,9 @@ def additive(known: Evidence) -> np.ndarray:
     if known.ancestors is None:
         return parent_mode(known)
     logs = sum((-1) ** (left_out - 1) * np.log(np.maximum(shares, SMALLEST_SHARE)) for left_out, shares in known.ancestors)
-    shares: np.ndarray = np.exp(logs - np.max(logs))
-    return shares / shares.sum()
+    odds = np.exp(logs - np.max(logs))
+    shares: np.ndarray = odds / odds.sum()
+    return shares
 
 
 def _margin(shares: np.ndarray) -> float:

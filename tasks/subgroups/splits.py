@@ -19,8 +19,8 @@ LARGEST_PART_OF_A_PARENT = 0.95
 def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: SplitSection, seed: int) -> pd.DataFrame:
     """One row per cell: item, subgroup_id, split.
 
-    `held_out` of the highest order's intersections are ood_test, drawn by their dimensions; `id_test` of the trained subgroups' cells are kept back, then
-    `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id. `subgroups`: the mart.
+    `held_out` of the highest order's intersections are ood_test, drawn by their dimensions; `id_test` of the trained subgroups' cells are kept
+    back, then `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id. `subgroups`: the mart.
     """
     unseen = set(_held_out(subgroups, share=section.held_out, seed=seed))
     if not unseen:
