@@ -208,6 +208,7 @@ TEXTS = {
     "header of 10 MB in many cells": Hostile(
         file(b";".join(b"Q%d" % number for number in range(1_400_000)) + b"\n1;1\n"), "its header is longer than 1 MB"
     ),
+    "very many columns": Hostile(file(b"Q1;Q260;" + b";".join(b"N%d" % number for number in range(99_999)) + b"\n"), "found 100,001 columns"),
     "line of 10 MB": Hostile(file(csv() + b"x" * 10_000_000), "line 14"),
     "empty": Hostile(file(b""), "is empty"),
     "only a BOM": Hostile(file(b"\xef\xbb\xbf"), "is empty"),
@@ -254,6 +255,9 @@ PROGRAMS = {
     },
     "sav of noise": Hostile(file(b"$FL2@(#)" + bytes(range(256)) * 9), "the Spss file cannot be read"),
     "dta of noise": Hostile(file(b"\x73\x01\x01\x00" + bytes(range(256)) * 9), "the Stata file cannot be read"),
+    "sav with a damaged dictionary": Hostile(
+        file(lambda folder: saved(".sav")(folder).replace(b"Q48", b"Q1 "), "survey.sav"), "the Spss file cannot be read"
+    ),
     "dta by its first words": Hostile(file(b"<stata_dta><header><release>118"), "the Stata file cannot be read"),
     "rds of noise": Hostile(file(b"RDX3\nX\n" + bytes(range(256)) * 9), "the R file is cut or damaged"),
     "rds of xz that is cut": Hostile(file(lzma.compress(csv())[:-30]), "xz file"),
