@@ -273,7 +273,7 @@ ZIPS = {
     "zip of a folder": Hostile(file(zipped(("folder/", b""))), "found 0 survey files"),
     "zip of a note": Hostile(file(zipped(("README.txt", b"Q1 is a question.\n"))), "found 0 survey files"),
     "zip of two surveys": Hostile(file(zipped(ONE, ("again.csv", csv()))), "found 2 survey files"),
-    "zip in a zip": Hostile(file(zipped(("inner.zip", zipped(ONE)))), "found zip in the zip"),
+    "zip in a zip": Hostile(file(zipped(("inner.zip", zipped(ONE)))), "found another zip in the zip"),
     "zip of an html page": Hostile(file(zipped(("survey.csv", b"<html></html>"))), "found 0 survey files"),
     "zip that climbs": Hostile(file(zipped(("../survey.csv", csv()))), UNSAFE),
     "zip that climbs by backslashes": Hostile(file(zipped(("..\\survey.csv", csv()))), UNSAFE),
