@@ -87,7 +87,8 @@ def _unzipped(path: Path, folder: Path) -> tuple[str, Path]:
     survey = unpack(path, folder)
     container = sniff(survey)
     if container not in READERS:
-        raise InputError(f"{path.name}: found {container} in the zip, expected a survey file. Unpack it and give the survey file in it")
+        what = "another zip" if container == ZIP else container
+        raise InputError(f"{path.name}: found {what} in the zip, expected a survey file. Unpack it and give the survey file in it")
     return container, survey
 
 

@@ -15,6 +15,7 @@ WHAT_TO_DO = f"Give an official download ({FORMATS}, zipped or not)"
 # Q-codes (waves 7 and 8), V-codes (waves 4 to 6), integrated codes (time series).
 QUESTION = re.compile(r"(Q\d{1,3}|V\d{1,3}|[A-HXY]\d{3})[A-Z]?")
 HEADER = re.compile(r"(?P<code>[A-Za-z_][\w.]*)\s*(?::\s*|\s|$)(?P<label>.*)", re.DOTALL)
+MOST_COLUMNS = 10_000
 # What is lower case in every export, whatever the case of the codes.
 LOWER_CASE = frozenset({"version", "doi"})
 
@@ -24,6 +25,8 @@ def understood(cells: list[str], *, name: str) -> dict[str, str]:
 
     Raises InputError for a file without survey columns, or with duplicate ones.
     """
+    if len(cells) > MOST_COLUMNS:
+        raise InputError(f"{name}: found {len(cells):,} columns, expected at most {MOST_COLUMNS:,}. It is no survey file, or damaged. {WHAT_TO_DO}")
     pairs = [_code_and_label(cell, number=number) for number, cell in enumerate(cells, start=1)]
     if not any(code != code.lower() for code, _ in pairs):
         pairs = [(code if code in LOWER_CASE else code.upper(), label) for code, label in pairs]

@@ -208,6 +208,7 @@ TEXTS = {
     "header of 10 MB in many cells": Hostile(
         file(b";".join(b"Q%d" % number for number in range(1_400_000)) + b"\n1;1\n"), "its header is longer than 1 MB"
     ),
+    "very many columns": Hostile(file(b"Q1;Q260;" + b";".join(b"N%d" % number for number in range(99_999)) + b"\n"), "found 100,001 columns"),
     "line of 10 MB": Hostile(file(csv() + b"x" * 10_000_000), "line 14"),
     "empty": Hostile(file(b""), "is empty"),
     "only a BOM": Hostile(file(b"\xef\xbb\xbf"), "is empty"),
@@ -254,6 +255,9 @@ PROGRAMS = {
     },
     "sav of noise": Hostile(file(b"$FL2@(#)" + bytes(range(256)) * 9), "the Spss file cannot be read"),
     "dta of noise": Hostile(file(b"\x73\x01\x01\x00" + bytes(range(256)) * 9), "the Stata file cannot be read"),
+    "sav with a damaged dictionary": Hostile(
+        file(lambda folder: saved(".sav")(folder).replace(b"Q48", b"Q1 "), "survey.sav"), "the Spss file cannot be read"
+    ),
     "dta by its first words": Hostile(file(b"<stata_dta><header><release>118"), "the Stata file cannot be read"),
     "rds of noise": Hostile(file(b"RDX3\nX\n" + bytes(range(256)) * 9), "the R file is cut or damaged"),
     "rds of xz that is cut": Hostile(file(lzma.compress(csv())[:-30]), "xz file"),
@@ -269,7 +273,7 @@ ZIPS = {
     "zip of a folder": Hostile(file(zipped(("folder/", b""))), "found 0 survey files"),
     "zip of a note": Hostile(file(zipped(("README.txt", b"Q1 is a question.\n"))), "found 0 survey files"),
     "zip of two surveys": Hostile(file(zipped(ONE, ("again.csv", csv()))), "found 2 survey files"),
-    "zip in a zip": Hostile(file(zipped(("inner.zip", zipped(ONE)))), "found zip in the zip"),
+    "zip in a zip": Hostile(file(zipped(("inner.zip", zipped(ONE)))), "found another zip in the zip"),
     "zip of an html page": Hostile(file(zipped(("survey.csv", b"<html></html>"))), "found 0 survey files"),
     "zip that climbs": Hostile(file(zipped(("../survey.csv", csv()))), UNSAFE),
     "zip that climbs by backslashes": Hostile(file(zipped(("..\\survey.csv", csv()))), UNSAFE),

@@ -33,9 +33,16 @@ def block(columns: Iterable[pa.Array]) -> pa.Table:
 
 def texts(values: npt.NDArray[Any] | list[Any]) -> pa.Array:
     """Numbers or strings as text: 7.0 is the code 7, and nothing (NaN, None) is ''."""
-    if isinstance(values, list) or values.dtype.kind not in "fiu":
+    try:
+        array = pa.array(values, from_pandas=True)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):  # numbers among strings
         return pa.array([as_text(value) for value in values], pa.string())
-    numbers = values.astype(np.float64)
+    if pa.types.is_floating(array.type):
+        return _texts_of_numbers(array.to_numpy(zero_copy_only=False).astype(np.float64))
+    return pc.fill_null(pc.cast(array, pa.string()), "")
+
+
+def _texts_of_numbers(numbers: npt.NDArray[np.float64]) -> pa.Array:
     with np.errstate(invalid="ignore"):
         whole = np.isfinite(numbers) & (np.abs(numbers) < 2**53) & (numbers == np.trunc(numbers))
     codes = pc.cast(pa.array(np.where(whole, numbers, 0).astype(np.int64)), pa.string())
