@@ -39,6 +39,7 @@ def run(
     country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries.")] = None,
     model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, or a model folder.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, for example training.epochs=3.")] = None,
+    codebook: Annotated[Path | None, typer.Option(help="A codebook of yours, for a wave that has none (`valuescape codebook`).")] = None,
     workspace: Workspace = WORKSPACE,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")] = False,
 ) -> None:
@@ -46,6 +47,7 @@ def run(
 
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
+    set_ = [*(set_ or []), *([f"survey.codebook={json.dumps(str(codebook.resolve()))}"] if codebook else [])]
     parameters: dict[str, Any] = {
         "study": study if study in shipped_studies() else str(Path(study).resolve()),
         "surveys": [str(path) for path in survey or []],
@@ -112,6 +114,27 @@ def inspect(
         typer.echo(json.dumps(inspection.to_json(), indent=1, default=str))
     else:
         console.print(describe(inspection))
+
+
+@app.command()
+def codebook(
+    file: Annotated[Path, typer.Argument(help="A survey file with header texts: CsvTxt, ExcelTxt, Spss or Stata.")],
+    out: Annotated[Path, typer.Option(help="The draft, a CSV for a spreadsheet.")],
+) -> None:
+    """Draft a codebook for a wave that has none, for a person to confirm. Example: valuescape codebook WVS_Wave_8.xlsx --out wave8.csv"""
+    from tasks.intake.draft import draft_codebook, write_draft
+    from tasks.intake.formats import opened
+
+    with opened(file) as raw:
+        draft = draft_codebook(raw.headers, {code: raw.cells(code) for code in raw.headers})
+    write_draft(draft, out)
+    sure, open_ = len(draft.matched), len(draft.to_decide)
+    console.print(
+        f"{len(draft.rows)} columns: {sure} are known questions, {open_} need a decision, {len(draft.unmatched)} are like no known question."
+    )
+    console.print(
+        f"Draft: {out}. Write yes or no into the column confirm of every row, correct what is wrong, then: valuescape run STUDY --codebook {out}"
+    )
 
 
 @app.command()

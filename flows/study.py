@@ -68,7 +68,7 @@ def study_flow(
 def _tables(run: StudyRun) -> tuple[FileSet, FileSet]:
     """Survey -> staged answers -> subgroup tables -> pairs, each behind its gate."""
     survey = _survey(run)
-    staged = run.step(ingest_survey, survey, run.study, folder=run.workspace / "surveys")
+    staged = run.step(ingest_survey, survey, _codebook(run), run.study, folder=run.workspace / "surveys")
     run.survey = read_report(staged)
     _gate(run, "intake", staged)
     _gate(run, "staging", staged)
@@ -85,6 +85,13 @@ def _survey(run: StudyRun) -> FileSet:
         return run.step(write_synthetic_survey, run.study.survey.synthetic_seed, folder=run.workspace / "surveys" / "synthetic")
     path = run.study.survey.path()
     return file_set(path.parent, [path.name])
+
+
+def _codebook(run: StudyRun) -> list[FileSet]:
+    """The user's codebook, with the file of its respondent columns where there is one; none when a shipped one serves."""
+    path = run.study.survey.codebook_path()
+    names = [] if path is None else [path.name, f"{path.stem}_respondents.csv"]
+    return [file_set(path.parent, [name for name in names if (path.parent / name).is_file()])] if path else []
 
 
 def _gate(run: StudyRun, stage: str, *made: FileSet) -> None:

@@ -30,11 +30,14 @@ class Section(BaseModel):
 
 
 class SurveySection(Section):
-    """Where the answers come from. `file: synthetic` is the survey that ships with the project."""
+    """Where the answers come from. `file: synthetic` is the survey that ships with the project; `wave` chooses from a file of several; `weight` is
+    the wave's official one when left out, and `none` weighs all alike; `codebook` is a file of yours, for a wave that has no shipped one."""
 
     file: str | None = None
     country: str | None = None
-    weight: str = "W_WEIGHT"
+    wave: Positive | None = None
+    weight: str | None = None
+    codebook: str | None = None
     quarantine_limit: Share = 0.005
     synthetic_seed: Seed = 20260412
 
@@ -52,6 +55,13 @@ class SurveySection(Section):
         found = Path(self.file).expanduser().resolve()
         if not found.is_file():
             raise InputError(f"survey file {found} does not exist or is no file. Give the path of the file as downloaded and unzipped")
+        return found
+
+    def codebook_path(self) -> Path | None:
+        """The user's codebook, if any. Raises InputError when it is not there."""
+        found = Path(self.codebook).expanduser().resolve() if self.codebook else None
+        if found and not found.is_file():
+            raise InputError(f"codebook {found} does not exist. Make one with `valuescape codebook FILE --out CSV`, or leave survey.codebook out")
         return found
 
 

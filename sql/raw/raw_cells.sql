@@ -1,11 +1,13 @@
--- one row per respondent of the study's country and column that the study uses
--- Country and columns are chosen before the table is turned: a cross-national file has sixty million cells.
+-- one row per respondent of the study's country and wave, and column that the study uses
+-- Rows and columns are chosen before the table is turned: a cross-national file has sixty million cells.
 with used_columns as (
     select
         respondent_id,
         columns(lambda code: list_contains($columns, code)),
     from raw_responses
-    where trim(columns(lambda code: code = $country_column)) = $country
+    where
+        list_contains($country_cells, columns(lambda code: code = $country_column))
+        and list_contains($wave_cells, columns(lambda code: code = $wave_column))
 ),
 
 used_cells as (

@@ -2,7 +2,6 @@
 with identities as (
     select
         respondent_id,
-        max(cell) filter (where "column" = $country_column) as country,
         max(cell) filter (where "column" = $year_column) as year,
     from raw_cells
     group by respondent_id
@@ -27,7 +26,7 @@ traits as (
 
 select
     identities.respondent_id,
-    trim(identities.country) as country,
+    $country as country,
     $wave::integer as wave,
     try_cast(replace(identities.year, ',', '.') as double)::integer as year,
     raw_weights.weight,

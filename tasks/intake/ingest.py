@@ -21,10 +21,9 @@ import pandas as pd
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
 from tasks.intake.choices import Dimensions, Source, choose
-from tasks.intake.codebook import load_codebook
+from tasks.intake.codebook import CODEBOOKS_FOLDER
 from tasks.intake.formats import read_survey, readable_format
 from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
-from tasks.intake.layout import COUNTRY, WAVE, YEAR
 from tasks.study import DimensionSection, SurveySection
 from tasks.warehouse.database import build, connect, count, frame
 
@@ -33,7 +32,7 @@ HASH_DIGITS = 12
 TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_respondents", "stg_answers")
 
 
-def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, DimensionSection], folder: Path) -> FileSet:
+def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, DimensionSection], folder: Path, codebook: Path | None = None) -> FileSet:
     """Build <folder>/<key>.duckdb and <key>.json anew, whatever stands there: it may be damaged. The key is what the file holds, the codebook and
     the study's choices.
 
@@ -41,12 +40,12 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
     """
     readable_format(survey)
     sha256 = sha256_of(survey)
-    key = _key(sha256, section=section, dimensions=dimensions)
+    key = _key(sha256, section=section, dimensions=dimensions, codebook=codebook)
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
     try:
         with _new_database(database, survey=survey) as connection:
             raw = read_survey(survey, connection=connection, folder=folder, file=sha256[:HASH_DIGITS])
-            source = choose(raw, section=section, dimensions=dimensions)
+            source = choose(raw, section=section, dimensions=dimensions, codebook=codebook)
             _build_raw(connection, source=source)
             _build_staging(connection, source=source)
             found = _report(connection, source=source)
@@ -64,11 +63,11 @@ def read_report(staged: FileSet) -> dict[str, Any]:
     return report
 
 
-def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions) -> str:
+def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions, codebook: Path | None) -> str:
     """Wording of personas, limits of gates and the file's name change nothing that is built here."""
     choices = [(name, dimension.column, dimension.bands, sorted(dimension.levels.items())) for name, dimension in dimensions.items()]
-    codebook = load_codebook(WAVE)
-    return hash_of([CODE_VERSION, sha256, codebook.content_hash, section.country, section.weight, choices])[:16]
+    books = [sha256_of(path) for path in ([codebook] if codebook else sorted(CODEBOOKS_FOLDER.glob("*.csv")))]
+    return hash_of([CODE_VERSION, sha256, books, section.country, section.wave, section.weight, choices])[:16]
 
 
 def _rows(database: Path) -> dict[str, int]:
@@ -89,9 +88,9 @@ def _new_database(path: Path, *, survey: Path) -> Iterator[duckdb.DuckDBPyConnec
 
 
 def _build_raw(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
-    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns, country_column=COUNTRY, country=source.country)
+    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns, **source.rows._asdict())
     build(connection, "raw/raw_values", temporary=True, columns=source.mapped_columns)
-    build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column, country_column=COUNTRY)
+    build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column, country_column=source.layout.country_column)
 
 
 def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
@@ -106,7 +105,8 @@ def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> 
     for relation in ("value_map", "options", "items"):
         build(connection, f"staging/{relation}")
     build(connection, "staging/quarantine", weight_column=source.weight_column)
-    if not build(connection, "staging/stg_respondents", wave=source.layout.wave, country_column=COUNTRY, year_column=YEAR):
+    facts: dict[str, Any] = {"country": source.country, "wave": source.wave, "year_column": source.layout.shape.year}
+    if not build(connection, "staging/stg_respondents", **facts):
         respondents = source.layout.countries[source.country].respondents
         raise InputError(
             f"{source.raw.path.name}: none of the {respondents:,} weights in {source.weight_column} is a positive number. "
@@ -144,7 +144,7 @@ def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[st
         "format": source.raw.format,
         "synthetic": layout.synthetic,
         "version": layout.version,
-        "wave": layout.wave,
+        "wave": source.wave,
         "country": source.country,
         "country_name": country.name,
         "year": country.year,

@@ -5,6 +5,7 @@ inspection.to_json()                      # for machines
 Console().print(describe(inspection))     # for people
 """
 
+import re
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,12 +19,10 @@ from rich.text import Text
 
 from tasks.intake.codebook import Codebook, load_codebook
 from tasks.intake.formats import opened
-from tasks.intake.headers import QUESTION
 from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
-from tasks.intake.layout import Layout, layout_problem, recognise
+from tasks.intake.layout import Layout, find_shape, recognise
 from tasks.intake.raw import RawSurvey
 
-USUAL_DIMENSIONS = {"sex": "Q260", "age": "Q262", "ethnicity": "Q290", "religion": "Q289"}
 SHOWN_ITEMS = 12
 ITEMS_PER_LINE = 12
 
@@ -47,7 +46,7 @@ class Inspection:
     encoding: str
     columns: int
     respondents: int
-    wave: int | None
+    wave: int | str | None
     version: str
     synthetic: bool
     countries: dict[str, dict[str, Any]]
@@ -76,24 +75,25 @@ def inspect_survey(path: Path) -> Inspection:
 
 
 def _inspected(raw: RawSurvey) -> Inspection:
-    problem = layout_problem(raw)
-    if problem:
+    shape, problem = find_shape(raw)
+    if shape is None:
         return _inspection(raw, reasons=(problem,))
     layout = recognise(raw)
-    codebook = load_codebook(layout.wave)
+    codebook = load_codebook(layout.codebook)
     known = tuple(item for item in codebook.items if item in raw.headers)
-    reasons = () if known else (f"none of the {len(codebook.items)} items of the wave-{codebook.wave} codebook is in the file",)
+    reasons = () if known else (f"none of the {len(codebook.items)} items of the codebook of {shape.name} is in the file",)
     mapped = _mapped(raw, codebook=codebook, items=known)
     return _inspection(
         raw,
         reasons=reasons,
-        wave=layout.wave,
+        wave=layout.codebook,
+        dimensions={name: column if column in raw.headers else None for name, column in shape.dimensions.items()},
         version=layout.version,
         synthetic=layout.synthetic,
-        countries={country: found._asdict() for country, found in layout.countries.items()},
+        countries={name: {key: value for key, value in found._asdict().items() if value} for name, found in layout.countries.items()},
         weight_column=layout.weight_column,
         items_known=known,
-        items_unknown=tuple(code for code in _value_questions(raw) if code not in codebook.items),
+        items_unknown=tuple(code for code in _value_questions(raw, layout=layout) if code not in codebook.items),
         items_absent=tuple(item for item in codebook.items if item not in raw.headers),
         missing=_missing(mapped),
         unknown_labels=_unknown(mapped),
@@ -103,7 +103,15 @@ def _inspected(raw: RawSurvey) -> Inspection:
 
 def _inspection(raw: RawSurvey, *, reasons: tuple[str, ...], **found: Any) -> Inspection:
     """What any survey file has, and nothing where its layout is not known."""
-    nothing: dict[str, Any] = {"wave": None, "version": "", "synthetic": False, "countries": {}, "weight_column": None, "missing": {}}
+    nothing: dict[str, Any] = {
+        "wave": None,
+        "version": "",
+        "synthetic": False,
+        "countries": {},
+        "weight_column": None,
+        "missing": {},
+        "dimensions": {},
+    }
     lists: dict[str, Any] = dict.fromkeys(("items_known", "items_unknown", "items_absent", "unknown_labels", "notes"), ())
     return Inspection(
         file=raw.path.name,
@@ -112,17 +120,18 @@ def _inspection(raw: RawSurvey, *, reasons: tuple[str, ...], **found: Any) -> In
         encoding=raw.encoding,
         columns=len(raw.headers),
         respondents=raw.respondents,
-        dimensions={name: column if column in raw.headers else None for name, column in USUAL_DIMENSIONS.items()},
         can_be_studied=not reasons,
         reasons=reasons,
         **{**nothing, **lists, **found},
     )
 
 
-def _value_questions(raw: RawSurvey) -> list[str]:
-    """The questions before the background ones (Q260 Sex), country extras such as Q82_NAFTA included."""
-    numbered = [(code, QUESTION.match(code)) for code in raw.headers if code.startswith("Q")]
-    return [code for code, match in numbered if match and int(match[1].removeprefix("Q")) < int(USUAL_DIMENSIONS["sex"].removeprefix("Q"))]
+def _value_questions(raw: RawSurvey, *, layout: Layout) -> list[str]:
+    """The questions before the background ones (such as Q260 Sex), country extras such as Q82_NAFTA included; of integrated codes A to H."""
+    if layout.wave_column:
+        return [code for code in raw.headers if re.fullmatch(r"[A-H]\d{3}\w*", code)]
+    numbered = [(code, re.match(r"[QV](\d{1,3})", code)) for code in raw.headers]
+    return [code for code, match in numbered if match and int(match[1]) < int(layout.shape.sex[1:])]
 
 
 def _mapped(raw: RawSurvey, *, codebook: Codebook, items: tuple[str, ...]) -> pd.DataFrame:
@@ -146,10 +155,14 @@ def _unknown(mapped: pd.DataFrame) -> tuple[UnknownLabel, ...]:
 
 
 def _notes(raw: RawSurvey, *, layout: Layout) -> tuple[str, ...]:
-    absent = [f"{name} ({column})" for name, column in USUAL_DIMENSIONS.items() if column not in raw.headers]
+    absent = [f"{name} ({column})" for name, column in layout.shape.dimensions.items() if column not in raw.headers]
+    known = layout.shape.may_lack_weight
+    unweighted = "its shares will be unweighted" if known else "set survey.weight to none in the study; its shares will be unweighted"
+    several = any(len(found.waves) > 1 for found in layout.countries.values())
     notes = [
-        (layout.weight_column is None, "no weight column: set survey.weight to none in the study; its shares will be unweighted"),
+        (layout.weight_column is None, f"no weight column {layout.shape.weight}: {unweighted}"),
         (len(layout.countries) > 1, f"{len(layout.countries)} countries: choose one with --country"),
+        (several, "several waves: choose one with --set survey.wave=NUMBER"),
         (bool(absent), f"no column for {', '.join(absent)}: a study must leave these dimensions out"),
     ]
     return tuple(note for holds, note in notes if holds)
@@ -170,7 +183,7 @@ def describe(inspection: Inspection) -> RenderableType:
 
 def _file_table(inspection: Inspection) -> Table:
     countries = [f"{code} {found['name']}, {found['year']}: {found['respondents']:,} respondents" for code, found in inspection.countries.items()]
-    dimensions = [f"{name} {column or '(absent)'}" for name, column in inspection.dimensions.items()]
+    dimensions = [f"{name} {column or '(absent)'}" for name, column in inspection.dimensions.items()] or ["not known"]
     return _pairs(
         ("file", f"{inspection.file} ({inspection.size_bytes / 1e6:.1f} MB)"),
         ("format", f"{inspection.format}, {inspection.respondents:,} respondents x {inspection.columns} columns"),

@@ -1,7 +1,7 @@
 """Which wave a file is of, and where its country, year and weight stand. A codebook is never applied to another wave.
 
 layout = recognise(raw)
-layout.wave, layout.countries   # 7, {'SGP': Country(name='Singapore', year=2020, respondents=2012)}
+layout.codebook, layout.countries   # 7, {'SGP': Country(name='Singapore', year=2020, respondents=2012)}
 """
 
 import csv
@@ -12,92 +12,163 @@ from pathlib import Path
 from typing import NamedTuple
 
 from tasks.errors import InputError
+from tasks.intake.codebook import INTEGRATED
 from tasks.intake.headers import FORMATS
 from tasks.intake.labels import number
 from tasks.intake.raw import RawSurvey
 
-WAVE = 7
-YEARS = range(2017, 2024)
-WEIGHT = "W_WEIGHT"
-COUNTRY, COUNTRY_NUMBER, YEAR, VERSION, WAVE_COLUMN = "B_COUNTRY_ALPHA", "B_COUNTRY", "A_YEAR", "version", "A_WAVE"
+VERSION = "version"
 SYNTHETIC = "SYNTHETIC"
 COUNTRIES_FILE = Path(__file__).resolve().parent / "codebooks" / "countries.csv"
-
-_QUESTION = re.compile(r"Q(\d{1,3})")
-_VALUES, _BACKGROUND = range(1, 260), range(260, 291)
-_REVERSED = re.compile(r"Q\d{1,3}P")
-_V_CODE = re.compile(r"V\d{1,3}[A-Z]?")
-# Waves 4 to 6 use V-codes, each with other meanings: the column that holds the year of the survey tells them apart.
-_V_CODE_YEARS = ((6, "V262", range(2010, 2017)), (5, "V260", range(2004, 2010)), (4, "V246", range(1998, 2005)))
 LONGEST_SHOWN = 30
-_ALPHA_3 = re.compile(r"[A-Z]{3}")
+NEXT_WAVE = 8
+NEW_WAVE = "draft one with `valuescape codebook FILE --out CSV`, confirm its rows, then give it with --codebook CSV"
+
+_REVERSED = re.compile(r"Q\d{1,3}P")
+_Q_CODE, _V_CODE = re.compile(r"Q\d{1,3}[A-Z]?"), re.compile(r"V\d{1,3}[A-Z]?")
+_INTEGRATED_CODE = re.compile(r"[A-HX]\d{3}[A-Z]?")
+
+
+class Shape(NamedTuple):
+    """Where the official files of a wave keep what every survey has. `country` lists columns, the best first: ISO codes, ISO numbers or names;
+    `wave` is the column that says the wave, where there is one."""
+
+    codebook: int | str
+    question: re.Pattern[str]
+    country: tuple[str, ...]
+    year: str
+    years: range
+    weight: str
+    wave: str | None
+    sex: str
+    age: str
+    ethnicity: str
+    religion: str
+    may_lack_weight: bool = False
+
+    @property
+    def name(self) -> str:
+        return "the time series" if self.codebook == INTEGRATED else f"wave {self.codebook}"
+
+    @property
+    def dimensions(self) -> dict[str, str]:
+        return {"sex": self.sex, "age": self.age, "ethnicity": self.ethnicity, "religion": self.religion}
+
+
+# V-codes mean other things in each wave: the column that holds the year of the survey tells them apart. Text exports of wave 6 carry no weight.
+SHAPES = (
+    Shape(7, _Q_CODE, ("B_COUNTRY_ALPHA",), "A_YEAR", range(2017, 2024), "W_WEIGHT", "A_WAVE", "Q260", "Q262", "Q290", "Q289"),
+    Shape(6, _V_CODE, ("B_COUNTRY_ALPHA", "V2"), "V262", range(2010, 2017), "V258", None, "V240", "V242", "V254", "V144G", may_lack_weight=True),
+    Shape(5, _V_CODE, ("V2", "V2A"), "V260", range(2004, 2010), "V259", None, "V235", "V237", "V256", "V185G"),
+    Shape(4, _V_CODE, ("V2", "V2A"), "V246", range(1998, 2005), "V245", None, "V223", "V225", "V242", "V184G"),
+    Shape(INTEGRATED, _INTEGRATED_CODE, ("COUNTRY_ALPHA", "S003"), "S020", range(1981, 2100), "S017", "S002VS", "X001", "X003", "X051", "F025"),
+)
 
 
 class Country(NamedTuple):
+    """`year` is that of most of the respondents; `waves` counts them by wave, where a file has several."""
+
     name: str
     year: int
     respondents: int
+    waves: dict[int, int] = {}
 
 
 class Layout(NamedTuple):
-    """`weight_column` is None when the file has none; `synthetic` files say so in their version column."""
+    """`wave` is 0 in a file of several waves; `weight_column` is None when the file has none; `synthetic` files say so in their version column;
+    `cells` maps a country to the texts that stand for it in `country_column`."""
 
+    shape: Shape
     wave: int
     version: str
     synthetic: bool
     countries: dict[str, Country]
+    country_column: str
+    cells: dict[str, tuple[str, ...]]
     weight_column: str | None
 
+    @property
+    def codebook(self) -> int | str:
+        return self.shape.codebook
 
-def recognise(raw: RawSurvey) -> Layout:
-    """The layout of a wave-7 file; InputError with the reason for any other."""
-    problem = layout_problem(raw)
-    if problem:
-        raise InputError(f"{raw.path.name}: {problem}. Give a wave-{WAVE} file ({FORMATS}; one country or cross-national)")
+    @property
+    def wave_column(self) -> str | None:
+        """The column that tells waves apart in a file of several."""
+        return self.shape.wave if self.shape.codebook == INTEGRATED else None
+
+
+def recognise(raw: RawSurvey, *, newer: bool = False) -> Layout:
+    """The layout of an official file; InputError with the reason for any other. `newer`: of a wave after the seventh, which is expected to keep the
+    seventh's columns for country, year and weight."""
+    shape, problem = find_shape(raw, newer=newer)
+    if shape is None:
+        raise InputError(f"{raw.path.name}: {problem}. Give a file of waves 4 to 7 or of the time series ({FORMATS}; one country or several)")
     version = "; ".join(sorted({cell.strip() for cell in raw.cells(VERSION)})) if VERSION in raw.headers else ""
-    weight = WEIGHT if WEIGHT in raw.headers else None
-    return Layout(WAVE, version, version.startswith(SYNTHETIC), _countries(raw), weight)
+    column, cells = _country_cells(raw, shape=shape)
+    weight = shape.weight if shape.weight in raw.headers else None
+    countries = _countries(raw, shape=shape, column=column, cells=cells)
+    return Layout(shape, _wave(raw, shape=shape, newer=newer), version, version.startswith(SYNTHETIC), countries, column, cells, weight)
 
 
-def layout_problem(raw: RawSurvey) -> str | None:
-    """Why the file is not a wave-7 survey as its official exports are; None when it is."""
-    codes = raw.headers
-    if any(_REVERSED.fullmatch(code) for code in codes):
-        return "the inverted twin of the cross-national file (codes with a P, such as Q1P), whose scales are reversed"
-    numbers = {int(match[1]) for match in map(_QUESTION.fullmatch, codes) if match}
-    if not numbers:
-        return _other_layout(raw)
-    missing = [code for code in (COUNTRY, YEAR) if code not in codes]
-    if missing or numbers.isdisjoint(_VALUES) or numbers.isdisjoint(_BACKGROUND):
-        lacks = ", ".join(missing) or ("Q1 to Q259" if numbers.isdisjoint(_VALUES) else "Q260 to Q290")
-        return f"an unknown layout (Q-codes, but no {lacks}); the codebook is wave {WAVE}"
-    return _wrong_wave(raw) or _wrong_country(raw)
+def _wave(raw: RawSurvey, *, shape: Shape, newer: bool) -> int:
+    """The wave's number; 0 for a file of several. A newer wave says its own, or is the one after the seventh."""
+    if not newer:
+        return shape.codebook if isinstance(shape.codebook, int) else 0
+    said = raw.cells(shape.wave) if shape.wave in raw.headers else []
+    return int(number(said[0]) or NEXT_WAVE) if len(said) == 1 else NEXT_WAVE
 
 
-def _other_layout(raw: RawSurvey) -> str:
-    if not any(_V_CODE.fullmatch(code) for code in raw.headers):
-        return f"the layout of the time series (integrated codes); the codebook is wave {WAVE}"
-    wave = next((wave for wave, column, years in _V_CODE_YEARS if column in raw.headers and _all_within(raw.cells(column), years)), None)
-    return f"{f'wave-{wave}' if wave else 'older'} (V-code) layout; the codebook is wave {WAVE}"
+def find_shape(raw: RawSurvey, *, newer: bool = False) -> tuple[Shape | None, str]:
+    """The shape of a file, or None and why it has none. `newer`: a wave after the seventh is looked for, in the seventh's layout."""
+    if any(_REVERSED.fullmatch(code) for code in raw.headers):
+        return None, "the inverted twin of the cross-national file (codes with a P, such as Q1P), whose scales are reversed. Take the one without P"
+    candidates = [shape for shape in SHAPES if shape.year in raw.headers and any(shape.question.fullmatch(code) for code in raw.headers)]
+    problems = [f"not {shape.name}: {problem}" for shape in candidates if (problem := _problem(raw, shape=shape, newer=newer))]
+    found = [shape for shape in candidates if not _problem(raw, shape=shape, newer=newer)]
+    if found:
+        return found[0], ""
+    if problems:
+        return None, "; ".join(problems)
+    years = ", ".join(f"{shape.year} ({shape.name})" for shape in SHAPES)
+    return None, f"an unknown layout: no column holds the year of the survey, expected one of {years}"
 
 
-def _wrong_wave(raw: RawSurvey) -> str | None:
-    waves = raw.cells(WAVE_COLUMN) if WAVE_COLUMN in raw.headers else []
-    if any(number(cell) != WAVE for cell in waves):
-        return f"{WAVE_COLUMN} holds {_shown(waves)}; the codebook is wave {WAVE}"
-    years = raw.cells(YEAR)
-    if not _all_within(years, YEARS):
-        return f"{YEAR} holds {_shown(years)}, and wave {WAVE} was in the field from {YEARS[0]} to {YEARS[-1]}; the codebook is wave {WAVE}"
-    return None
+def _problem(raw: RawSurvey, *, shape: Shape, newer: bool) -> str | None:
+    """Why the file is not of this shape; None when it is."""
+    years = range(shape.years.stop, 2100) if newer and shape.codebook == 7 else shape.years
+    cells = raw.cells(shape.year)
+    if not all(number(cell) in years for cell in cells):
+        told = f"{shape.year} holds {_shown(cells)}, and {shape.name} was in the field from {years[0]} to {years[-1]}"
+        later = shape.codebook == 7 and not newer and all((number(cell) or 0) in range(years.stop, 2100) for cell in cells)
+        return f"{told}; a later wave numbers its questions anew and needs a codebook of its own: {NEW_WAVE}" if later else told
+    if shape.wave and shape.wave in raw.headers and isinstance(shape.codebook, int) and not newer:
+        wrong = [cell for cell in raw.cells(shape.wave) if number(cell) != shape.codebook]
+        if wrong:
+            return f"{shape.wave} holds {_shown(wrong)}; the codebook is {shape.name}"
+    if not any(code in raw.headers for code in (shape.sex, shape.age)) and not newer:
+        return f"no {shape.sex} (sex) and no {shape.age} (age)"
+    return _country_problem(raw, shape=shape)
 
 
-def _wrong_country(raw: RawSurvey) -> str | None:
-    wrong = [cell for cell in raw.cells(COUNTRY) if not _ALPHA_3.fullmatch(cell.strip(" "))]
-    return f"{COUNTRY} holds {_shown(wrong)}, expected codes such as SGP" if wrong else None
+def _country_problem(raw: RawSurvey, *, shape: Shape) -> str | None:
+    present = [column for column in shape.country if column in raw.headers]
+    if not present:
+        return f"no {' or '.join(shape.country)} (country)"
+    _, cells = _country_cells(raw, shape=shape)
+    unknown = [cell for cell in raw.cells(present[0]) if country_of(cell) is None]
+    return None if cells else f"{present[0]} holds {_shown(unknown)}, expected codes such as SGP, numbers such as 702 or names of countries"
 
 
-def _all_within(cells: list[str], years: range) -> bool:
-    return all(number(cell) in years for cell in cells)
+def _country_cells(raw: RawSurvey, *, shape: Shape) -> tuple[str, dict[str, tuple[str, ...]]]:
+    """The first column all of whose texts are countries, and the texts of each; no countries when there is no such column."""
+    for column in shape.country:
+        named = {cell: country_of(cell) for cell in raw.cells(column)} if column in raw.headers else {}
+        if named and all(named.values()):
+            cells: dict[str, tuple[str, ...]] = {}
+            for cell, country in named.items():
+                cells[str(country)] = (*cells.get(str(country), ()), cell)
+            return column, cells
+    return "", {}
 
 
 def _shown(cells: list[str]) -> str:
@@ -105,26 +176,53 @@ def _shown(cells: list[str]) -> str:
     return ", ".join(repr(cell[:LONGEST_SHOWN]) for cell in cells[:5])
 
 
-def _countries(raw: RawSurvey) -> dict[str, Country]:
-    """Respondents of each country, the most first; the year and the label are those of most of them."""
-    labels = COUNTRY_NUMBER if COUNTRY_NUMBER in raw.headers else COUNTRY
-    years: dict[str, Counter[int]] = {}
-    names: dict[str, Counter[str]] = {}
-    for country, label, year, respondents in raw.counts(COUNTRY, labels, YEAR):
-        years.setdefault(country.strip(" "), Counter())[int(number(year) or 0)] += respondents
-        names.setdefault(country.strip(" "), Counter())[label.strip()] += respondents
-    found = {country: Country(_name(country, names[country]), year.most_common(1)[0][0], year.total()) for country, year in years.items()}
+def _countries(raw: RawSurvey, *, shape: Shape, column: str, cells: dict[str, tuple[str, ...]]) -> dict[str, Country]:
+    """Respondents of each country, the most first."""
+    country_by_cell = {cell: country for country, texts in cells.items() for cell in texts}
+    waves = shape.wave if shape.codebook == INTEGRATED and shape.wave in raw.headers else None
+    years: dict[str, Counter[int]] = {country: Counter() for country in cells}
+    by_wave: dict[str, Counter[int]] = {country: Counter() for country in cells}
+    for cell, year, *wave, respondents in raw.counts(column, shape.year, *([waves] if waves else [])):
+        years[country_by_cell[cell]][int(number(year) or 0)] += respondents
+        if wave:
+            by_wave[country_by_cell[cell]][int(number(wave[0]) or 0)] += respondents
+    found = {
+        name: Country(country_name(name), year.most_common(1)[0][0], year.total(), dict(sorted(by_wave[name].items())))
+        for name, year in years.items()
+    }
     return dict(sorted(found.items(), key=lambda pair: -pair[1].respondents))
 
 
-def _name(country: str, labels: Counter[str]) -> str:
-    """The codebook's name, or else the file's label."""
-    label = labels.most_common(1)[0][0]
-    return country_names().get(country) or (label if label and not label.isdigit() else country)
+def country_of(cell: str) -> str | None:
+    """The ISO 3166-1 alpha-3 code of a code, an ISO number or a country's name; None for anything else. Unknown three-letter codes stay."""
+    text = cell.strip(" ")
+    if re.fullmatch(r"[A-Z]{3}", text):
+        return text
+    plain = number(text)
+    if plain is not None:
+        return _by_number().get(int(plain)) if plain.is_integer() else None
+    return _by_label().get(text.casefold())
+
+
+def country_name(country: str) -> str:
+    """As a sentence has it ("the United States"); the code itself when it is no country of ours."""
+    return next((row["name"] for row in _rows() if row["country"] == country), country)
 
 
 @cache
-def country_names() -> dict[str, str]:
-    """ISO 3166-1 alpha-3 -> name, for the societies of wave 7."""
+def _rows() -> tuple[dict[str, str], ...]:
+    """country (ISO 3166-1 alpha-3), numeric, name, and labels met in files, separated by |."""
     with COUNTRIES_FILE.open(encoding="utf-8", newline="") as source:
-        return {row["country"]: row["name"] for row in csv.DictReader(source)}
+        return tuple(csv.DictReader(source))
+
+
+@cache
+def _by_number() -> dict[int, str]:
+    return {int(row["numeric"]): row["country"] for row in _rows()}
+
+
+@cache
+def _by_label() -> dict[str, str]:
+    """Names with and without their article."""
+    named = [(row["country"], label) for row in _rows() for label in (row["name"], row["name"].removeprefix("the "), *row["labels"].split("|"))]
+    return {label.casefold(): country for country, label in named if label}

@@ -29,8 +29,12 @@ def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
     **STORED,
     **TRIED_AGAIN,
 )
-def ingest_survey(survey: FileSet, study: Study, folder: Path) -> FileSet:
-    """Raw and staged answers of one survey file (sql/raw, sql/staging)."""
-    staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder)
+def ingest_survey(survey: FileSet, codebook: list[FileSet], study: Study, folder: Path) -> FileSet:
+    """Raw and staged answers of one survey file (sql/raw, sql/staging); `codebook` is empty, or the user's."""
+    staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder, codebook=_codebook(codebook))
     get_run_logger().info("%d respondents, %d items", staged.rows["stg_respondents"], staged.rows["items"])
     return staged
+
+
+def _codebook(files: list[FileSet]) -> Path | None:
+    return next((Path(made.folder) / name for made in files for name in made.files if not name.endswith("_respondents.csv")), None)

@@ -6,7 +6,7 @@ from pathlib import Path
 import openpyxl
 import pytest
 
-from tasks.intake import choices, ingest, inspection
+from tasks.intake import choices, inspection
 from tasks.intake.codebook import Codebook, Item, Option
 from tasks.study import DimensionSection
 
@@ -63,7 +63,7 @@ def codebook(monkeypatch: pytest.MonkeyPatch) -> Codebook:
         },
         content_hash="tiny",
     )
-    for module in (choices, ingest, inspection):
+    for module in (choices, inspection):
         monkeypatch.setattr(module, "load_codebook", lambda wave: tiny)
     return tiny
 

@@ -56,22 +56,22 @@ def test_what_a_study_will_need_is_noted(write_csv):
     inspection = inspect_survey(write_csv(rows))
     assert inspection.can_be_studied
     assert inspection.notes == (
-        "no weight column: set survey.weight to none in the study; its shares will be unweighted",
+        "no weight column W_WEIGHT: set survey.weight to none in the study; its shares will be unweighted",
         "2 countries: choose one with --country",
         "no column for ethnicity (Q290): a study must leave these dimensions out",
     )
 
 
 def test_a_survey_of_another_wave_is_described_with_the_reason_why_it_cannot_be_studied(write_csv):
-    inspection = inspect_survey(write_csv([{"V2": "702", "V240": "1", "V262": "2012"}]))
+    inspection = inspect_survey(write_csv([NUMERIC[0] | {"A_YEAR": "2025"}]))
     assert not inspection.can_be_studied
-    assert inspection.reasons == ("wave-6 (V-code) layout; the codebook is wave 7",)
-    assert "This file cannot be studied: wave-6 (V-code) layout" in printed(inspection)
+    assert "a later wave numbers its questions anew" in inspection.reasons[0]
+    assert "This file cannot be studied: not wave 7: A_YEAR holds '2025'" in printed(inspection)
 
 
 def test_a_file_without_any_item_of_the_codebook_cannot_be_studied(write_csv):
     rows = [{key: cell for key, cell in row.items() if key not in ("Q1", "Q2", "Q48")} | {"Q5": "1"} for row in NUMERIC]
-    assert inspect_survey(write_csv(rows)).reasons == ("none of the 4 items of the wave-7 codebook is in the file",)
+    assert inspect_survey(write_csv(rows)).reasons == ("none of the 4 items of the codebook of wave 7 is in the file",)
 
 
 def test_a_file_that_is_no_survey_is_refused(tmp_path):
