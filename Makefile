@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-system study test check format
+.PHONY: help setup setup-system study test test-real bench check format
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -47,6 +47,12 @@ study: $(READY)  ## the sample study, from the synthetic survey to the report
 
 test: $(READY)  ## all tests, with one small study on the real model and a real server
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
+	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py
+
+bench: $(READY)  ## the benchmarks: ours against named peers, paired
+	@$(BIN)/python -m benchmarks.intake --json intake.json
 
 check: $(READY)  ## lint, format, types, SQL lint
 	$(BIN)/ruff check

@@ -23,6 +23,7 @@ from prefect.context import FlowRunContext
 from flows.records import LOCK, run_id_of
 from tasks.errors import StepError, ValuescapeError
 from tasks.files import FileSet, held_alone, make_workspace, write_json
+from tasks.intake.ingest import published_report
 from tasks.study import SHOWN_FROM, Study
 from tasks.warehouse import database
 
@@ -95,7 +96,7 @@ class StudyRun:
                 "started": self.started,
                 "updated": _now(),
                 "study": self.study.model_dump(mode="json"),
-                "survey": self._published_survey(),
+                "survey": published_report(self.survey, least=max(SHOWN_FROM, self.study.subgroups.minimum_respondents)),
                 "citation": CITATION,
                 "seed": self.study.seed,
                 "commit": _commit(),
@@ -105,13 +106,6 @@ class StudyRun:
                 "reused": self.reused,
             },
         )
-
-    def _published_survey(self) -> dict[str, Any]:
-        """The intake report without levels of too few respondents to be told."""
-        least = max(SHOWN_FROM, self.study.subgroups.minimum_respondents)
-        levels = self.survey.get("dimensions", {})
-        told = {name: {level: number for level, number in counts.items() if number >= least} for name, counts in levels.items()}
-        return {**self.survey, "dimensions": told} if self.survey else {}
 
     def finish(self) -> None:
         """All tables in one database, the manifest's last word, and `latest` turned to this run."""

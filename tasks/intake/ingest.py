@@ -63,6 +63,20 @@ def read_report(staged: FileSet) -> dict[str, Any]:
     return report
 
 
+def published_report(report: dict[str, Any], *, least: int) -> dict[str, Any]:
+    """The intake report without levels of fewer than `least` respondents, as a manifest may tell it; empty when there is no report yet."""
+    told = {name: _told_levels(counts, least=least) for name, counts in report.get("dimensions", {}).items()}
+    return {**report, "dimensions": told} if report else {}
+
+
+def _told_levels(counts: dict[str, int], *, least: int) -> dict[str, int]:
+    """The levels of enough respondents; not the smallest of them either where what is left out could be found by subtraction."""
+    told = {level: number for level, number in counts.items() if number >= least}
+    if told and 0 < sum(counts.values()) - sum(told.values()) < least:
+        del told[min(told, key=lambda level: told[level])]
+    return told
+
+
 def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions, codebook: Path | None) -> str:
     """Wording of personas, limits of gates and the file's name change nothing that is built here."""
     choices = [(name, dimension.column, dimension.bands, sorted(dimension.levels.items())) for name, dimension in dimensions.items()]

@@ -210,6 +210,36 @@ def _with_unknown_codes(survey: Path) -> Path:
     return damaged
 
 
+CANARIES = ("987654321012", "1.7305112", "what-nobody-else-said")
+
+
+def test_nothing_of_a_respondent_is_in_what_a_run_leaves_outside_the_surveys(folder: Path, workspace: Path) -> None:
+    """One respondent has an id, a weight and an answer that nobody else has; the answer is quarantined."""
+    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
+    rows.loc[5, ["D_INTERVIEW", "W_WEIGHT", "Q57"]] = CANARIES
+    rows.to_csv(folder / "canary.csv", sep=";", index=False)
+    study = write_study(folder, survey={"country": "SGP"}, training={"objective": "none"})
+    ended = valuescape("run", study, "--survey", folder / "canary.csv", "--workspace", workspace)
+    assert ended.code == 0, ended
+    run = (workspace / "runs" / "small" / "latest").resolve()
+    assert any(canary in text for canary in CANARIES for text in _texts(workspace / "surveys")), "the canaries are where they may be"
+    for text in (ended.out, ended.err, *_texts(run), *_texts(workspace / "prefect")):
+        assert not [canary for canary in CANARIES if canary in text]
+
+
+def _texts(folder: Path) -> Iterator[str]:
+    """Everything under a folder as text: the cells of tables, the bytes of all else."""
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        if path.suffix == ".parquet":
+            yield pd.read_parquet(path).to_csv()
+        elif path.suffix == ".duckdb":
+            with duckdb.connect(str(path), read_only=True) as connection:
+                for (table,) in connection.execute("select table_name from duckdb_tables()").fetchall():
+                    yield connection.execute(f'from "{table}"').df().to_csv()
+        else:
+            yield path.read_bytes().decode("latin-1")
+
+
 @pytest.mark.parametrize(
     ("dropped", "expected"),
     [("W_WEIGHT", "survey.weight to none"), ("Q289", "Q289")],

@@ -7,7 +7,7 @@ import pytest
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet
 from tasks.intake import ingest as ingest_module
-from tasks.intake.ingest import ingest
+from tasks.intake.ingest import ingest, published_report
 from tasks.study import DimensionSection, SurveySection
 from tasks.warehouse.database import connect, violations
 from tests.intake.conftest import NUMERIC, TEXT
@@ -297,3 +297,18 @@ def test_a_failure_in_mid_build_leaves_no_file(take, write_csv, monkeypatch, tmp
 def test_tables_needed_only_for_building_are_gone(take, write_csv):
     tables = query(take(write_csv(NUMERIC)), "select table_name from information_schema.tables order by all")
     assert [name for (name,) in tables] == ["items", "options", "quarantine", "raw_responses", "stg_answers", "stg_respondents", "value_map"]
+
+
+@pytest.mark.parametrize(
+    ("counts", "told"),
+    [
+        ({"a": 50, "b": 40}, {"a": 50, "b": 40}),
+        ({"a": 50, "b": 40, "c": 5}, {"a": 50}),  # 5 would be what 95 respondents leave
+        ({"a": 50, "b": 40, "c": 20, "d": 15}, {"a": 50, "b": 40}),
+        ({"a": 5}, {}),
+    ],
+)
+def test_small_levels_are_not_told_nor_what_would_give_them_away(counts, told):
+    report = {"country": "SGP", "dimensions": {"religion": counts}}
+    assert published_report(report, least=30) == {"country": "SGP", "dimensions": {"religion": told}}
+    assert published_report({}, least=30) == {}
