@@ -29,6 +29,7 @@ STAGES = {
     "intake": Evidence(
         ("items", "options"),
         (
+            "assert_no_row_is_repeated",
             "assert_answer_options_are_ranked",
             "assert_answer_quarantine_within_limit",
             "assert_respondent_quarantine_within_limit",
