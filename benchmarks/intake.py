@@ -135,7 +135,7 @@ def _staged(path: Path) -> Any:
     return ingest(path, section=study.survey, dimensions=study.dimensions, folder=path.parent / "surveys")
 
 
-def _melted(path: Path) -> pd.DataFrame:
+def _melted(path: Path) -> pd.Series:
     """What a notebook does: read, cut down to the country, melt, and group by every trait and pair of traits."""
     table = pd.read_csv(path)
     table = table[table["B_COUNTRY_ALPHA"] == COUNTRIES[1]]

@@ -2,12 +2,17 @@
 
 import logging
 import sys
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 
+import duckdb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 SECONDS_BETWEEN_LINES = 15.0
+SECONDS_BETWEEN_LOOKS = 0.2
 
 logger = logging.getLogger("valuescape")
 console = Console(stderr=True)
@@ -38,6 +43,29 @@ class Meter:
         elif time.monotonic() - self._last_line >= SECONDS_BETWEEN_LINES:
             self._last_line = time.monotonic()
             logger.info("%s: %d of %s%s", self.label, self.done, self.total, f", {note}" if note else "")
+
+
+@contextmanager
+def watched(connection: duckdb.DuckDBPyConnection, label: str) -> Iterator[None]:
+    """Show how far the statement in the block is, as DuckDB estimates it."""
+    connection.execute("set enable_progress_bar = true")
+    connection.execute("set enable_progress_bar_print = false")
+    ended = threading.Event()
+    watcher = threading.Thread(target=_watch, args=[connection, label, ended], daemon=True)
+    watcher.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        watcher.join()
+
+
+def _watch(connection: duckdb.DuckDBPyConnection, label: str, ended: threading.Event) -> None:
+    with Meter(label, total=100) as meter:
+        while not ended.wait(SECONDS_BETWEEN_LOOKS):
+            percent = int(connection.query_progress())  # -1 before and after the statement
+            if percent > meter.done:
+                meter.advance(percent - meter.done)
 
 
 def _bar() -> Progress:

@@ -60,7 +60,7 @@ def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Pa
         table = READERS[container](found, Path(name))
         headers = understood(table.header, name=path.name)
         try:
-            respondents = store(connection, table.cells, codes=list(headers), file=file)
+            respondents = store(connection, table.cells, codes=list(headers), file=file, label=f"reading {path.name}")
         except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
             raise damaged(path, str(error)) from None  # DuckDB's message quotes the respondent's row
     if not respondents:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import duckdb
 
+from tasks.progress import Meter, watched
 from tasks.warehouse.database import build, count, identifier, read_sql
 
 TABLE = "raw_responses"
@@ -45,21 +46,25 @@ class Cells:
     query: str
 
 
-def store(connection: duckdb.DuckDBPyConnection, cells: Iterable[Any] | Cells, *, codes: list[str], file: str) -> int:
-    """Make raw_responses (sql/raw/raw_responses.sql) of a reader's cells, block by block; returns the number of respondents."""
+def store(connection: duckdb.DuckDBPyConnection, cells: Iterable[Any] | Cells, *, codes: list[str], file: str, label: str = "reading") -> int:
+    """Make raw_responses (sql/raw/raw_responses.sql) of a reader's cells, block by block; returns the number of respondents. `label`: what a person
+    who waits is told."""
     if isinstance(cells, Cells):
         names = ", ".join(map(identifier, codes))
         connection.execute(f"create or replace temporary view {ROWS} ({names}) as {cells.query}")
-        respondents = build(connection, f"raw/{TABLE}", file=file, earlier=0)
+        with watched(connection, label):
+            respondents = build(connection, f"raw/{TABLE}", file=file, earlier=0)
         connection.execute(f"drop view {ROWS}")
         return respondents
     respondents = 0
-    for rows in cells:
-        connection.register(ROWS, rows.rename_columns(codes))
-        if respondents:
-            connection.execute(f"insert into {TABLE}\n{read_sql(f'raw/{TABLE}')}", {"file": file, "earlier": respondents})
-        else:
-            build(connection, f"raw/{TABLE}", file=file, earlier=0)
-        connection.unregister(ROWS)
-        respondents = count(connection, TABLE)
+    with Meter(label, total=None) as meter:
+        for rows in cells:
+            connection.register(ROWS, rows.rename_columns(codes))
+            if respondents:
+                connection.execute(f"insert into {TABLE}\n{read_sql(f'raw/{TABLE}')}", {"file": file, "earlier": respondents})
+            else:
+                build(connection, f"raw/{TABLE}", file=file, earlier=0)
+            connection.unregister(ROWS)
+            meter.advance(count(connection, TABLE) - respondents, note="respondents")
+            respondents = meter.done
     return respondents
