@@ -22,7 +22,9 @@ def publish(folder: Path) -> None:
     summary = write_summary(folder, facts)
     report = write_report(folder)
     synthetic = " Synthetic survey: evidence of nothing." if summary["synthetic"] else ""
-    create_table_artifact(headline_rows(summary), key="headline", description=f"Accuracy and skill on both test splits.{synthetic}")
+    unweighted = "" if summary["survey"]["weighted"] else " UNWEIGHTED: the file carries no weight, or the study takes none."
+    caveats = f"{synthetic}{unweighted}"
+    create_table_artifact(headline_rows(summary), key="headline", description=f"Accuracy and skill on both test splits.{caveats}")
     create_table_artifact([gate.model_dump(include={"stage", "passed", "failed"}) for gate in gates], key="gates", description="Quality gates")
-    create_link_artifact(report.as_uri(), key="report", link_text="The report", description=f"Self-contained HTML page.{synthetic}")
+    create_link_artifact(report.as_uri(), key="report", link_text="The report", description=f"Self-contained HTML page.{caveats}")
     get_run_logger().info("report: %s", report)
