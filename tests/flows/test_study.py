@@ -268,7 +268,7 @@ def deployed(server: str, folder: Path) -> Iterator[str]:
         _wait_until(_a_worker_is_up)
         yield server
     finally:
-        worker.terminate()
+        worker.kill()  # no run is left; after a cancelled one a worker may wait for ever on SIGTERM
         worker.wait(timeout=60)
 
 
