@@ -71,11 +71,12 @@ def run(
 
 def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
     """Through the deployment where a worker is up, so that the Prefect UI can retry the run; else here. Returns the run's folder."""
-    with local_server(home):
+    with local_server(home) as server:
         from flows.deployed import run_deployed
         from flows.study import study_flow
 
-        return run_deployed(parameters) or Path(study_flow(**parameters))
+        deployed = None if server.started_here else run_deployed(parameters)
+        return deployed or Path(study_flow(**parameters))
 
 
 def _whole_paths(study: Study) -> dict[str, Any]:
@@ -145,11 +146,11 @@ def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
         return
-    table = Table("study", Column("run", no_wrap=True), "status", "survey", "error")
+    table = Table("study", Column("run", no_wrap=True), "status", "survey", Column("error", no_wrap=True, overflow="ellipsis"))
     for row in listed:
         first_line = str(row["error"] or "").partition("\n")[0]
         table.add_row(row["study_name"], row["run_id"], row["status"], "synthetic" if row["synthetic"] else "real", Text(first_line))
-    console.print(table if found else f"No runs in {workspace} yet; start one with `valuescape run sample`.")
+    console.print(table if found else f"No runs in {workspace.resolve()} yet; start one with `valuescape run sample`.")
 
 
 @app.command()
@@ -169,8 +170,8 @@ def _report_of(run: str | None, workspace: Path) -> Path:
     finished = [folder for folder in run_folders(workspace) if read_manifest(folder)["status"] == "finished"]
     wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
     if not wanted:
-        known = ", ".join(folder.name for folder in finished) or "none"
-        raise InputError(f"no finished run {run or ''} in {workspace} (finished: {known}). `valuescape runs` lists them all")
+        known = ", ".join(sorted({folder.parent.name for folder in finished})) or "none"
+        raise InputError(f"no finished run {run or ''} in {workspace.resolve()} (finished studies: {known}). `valuescape runs` lists all runs")
     return (wanted[-1] / "report" / "index.html").resolve()
 
 

@@ -8,6 +8,7 @@ The worker has to see the same files: parameters hold whole paths.
 import logging
 import re
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ from tasks.errors import GateError, InputError, StepError, ValuescapeError
 
 DEPLOYMENT = "study/study"
 POLL_SECONDS = 1.0
+HEARTBEAT_SECONDS = 45.0  # a worker says that it is there every 30
 LATE_SECONDS = 2.0  # a flow process sends its last lines after its state
 SILENCE_SECONDS = 30.0
 CANCELLING_SECONDS = 60.0
@@ -60,7 +62,7 @@ def _run(client: SyncPrefectClient, parameters: dict[str, Any], *, workspace: Pa
     if deployment is None or not _has_worker(client, deployment):
         return None
     run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
-    logger.info("a worker is up: run %s goes through the deployment %s (work pool %s)", run.name, DEPLOYMENT, deployment.work_pool_name)
+    logger.info("a worker is up: run %s goes through the deployment %s (work pool %s)", _id_of(run), DEPLOYMENT, deployment.work_pool_name)
     try:
         return _follow(client, run.id, deployment=deployment, workspace=workspace)
     except KeyboardInterrupt:
@@ -77,7 +79,9 @@ def _deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
 
 def _has_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
     workers = client.read_workers_for_work_pool(deployment.work_pool_name) if deployment.work_pool_name else []
-    return any(worker.status is WorkerStatus.ONLINE for worker in workers)
+    heard = [worker.last_heartbeat_time for worker in workers if worker.status is WorkerStatus.ONLINE and worker.last_heartbeat_time]
+    # A worker that ended is online to Prefect for another minute and a half.
+    return any((datetime.now(UTC) - time_of).total_seconds() < HEARTBEAT_SECONDS for time_of in heard)
 
 
 def _follow(client: SyncPrefectClient, run_id: UUID, *, deployment: DeploymentResponse, workspace: Path) -> FlowRun | None:
@@ -102,7 +106,7 @@ def _follow(client: SyncPrefectClient, run_id: UUID, *, deployment: DeploymentRe
         if time.monotonic() - heard > SILENCE_SECONDS:
             heard = time.monotonic()
             _refuse_dead(run, workspace=workspace)
-            logger.info("run %s is %s on work pool %s", run.name, run.state.name, deployment.work_pool_name)
+            logger.info("run %s is %s on work pool %s", _id_of(run), run.state.name, deployment.work_pool_name)
         time.sleep(POLL_SECONDS)
 
 
@@ -110,7 +114,7 @@ def _refuse_dead(run: FlowRun, *, workspace: Path) -> None:
     """A worker that is killed with its run tells nobody; the run's lock does."""
     folder = _folder_of(run, workspace=workspace)
     if run.state and run.state.is_running() and folder and read_manifest(folder)["status"] == "killed":
-        raise StepError(f"the process of run {run.name} is gone, and its worker with it. Start a worker, then repeat the command: it goes on")
+        raise StepError(f"the process of run {_id_of(run)} is gone, and its worker with it. Start a worker, then repeat the command: it goes on")
 
 
 def _show_lines(client: SyncPrefectClient, run_id: UUID, *, shown: set[UUID]) -> bool:
@@ -145,13 +149,21 @@ def _folder(ended: FlowRun, *, workspace: Path) -> Path:
 
 def _folder_of(run: FlowRun, *, workspace: Path) -> Path | None:
     """None before the run has a folder."""
+    return next((workspace / "runs").glob(f"*/{_id_of(run)}"), None)
+
+
+def _id_of(run: FlowRun) -> str:
+    """The run's name in the workspace."""
     assert run.created is not None, "the server dates every run"
-    return next((workspace / "runs").glob(f"*/{run_id_of(run.id, run.created)}"), None)
+    return run_id_of(run.id, run.created)
 
 
 def _error(failure: str, *, run: FlowRun) -> ValuescapeError:
     """The error that the run ended with, and where it is retried."""
     known = re.search(rf"\b({'|'.join(ERRORS)}): (.*)", failure, flags=re.DOTALL)
     kind, message = (ERRORS[known[1]], known[2]) if known else (StepError, failure)
-    state = run.state_name or "unknown"
-    return kind(f"{message}\nRun {run.name} is {state} in Prefect; its Retry there, or this command again, goes on from what was done.")
+    if kind is InputError:
+        return kind(message)
+    return kind(
+        f"{message}\nIn Prefect the run is {run.state_name} (id {run.id}): its Retry there, or this command again, goes on from what was done."
+    )

@@ -1,6 +1,6 @@
 """A Prefect server for the run: the one that is up, or a real one of our own that ends with its last user.
 
-    with local_server(workspace / "prefect") as url:
+    with local_server(workspace / "prefect") as server:
         from flows.study import study_flow  # Prefect reads its settings when it is imported, so import it in here
 
 To keep it up: `python -m flows.server workspace/prefect`, on the port PREFECT_SERVER_API_PORT.
@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from tasks.errors import InputError, StepError
 from tasks.files import write_json
@@ -72,9 +72,16 @@ def apply_settings() -> None:
     os.environ["no_proxy"] = os.environ["NO_PROXY"] = f"{without_proxy},{HOST},localhost".lstrip(",")
 
 
+class Server(NamedTuple):
+    """`started_here`: it was started for this command, so that no worker can know of it."""
+
+    url: str
+    started_here: bool
+
+
 @contextmanager
-def local_server(home: Path) -> Iterator[str]:
-    """Yield the API URL of a server that answers, with the environment set for it until the end.
+def local_server(home: Path) -> Iterator[Server]:
+    """Yield a server that answers, with the environment set for it until the end.
 
     Raises InputError when `home` cannot be written, StepError when the server does not come up.
     """
@@ -84,10 +91,10 @@ def local_server(home: Path) -> Iterator[str]:
         apply_settings()
         given = _given_server()
         if given:
-            yield given
+            yield Server(given, started_here=False)
             return
-        with _own_server(home) as url:
-            yield url
+        with _own_server(home) as server:
+            yield server
     finally:
         _restore(before)
 
@@ -110,15 +117,15 @@ def _restore(before: dict[str, str | None]) -> None:
 
 
 @contextmanager
-def _own_server(home: Path) -> Iterator[str]:
+def _own_server(home: Path) -> Iterator[Server]:
     """The workspace's server, found or started; its last user ends it."""
     _make_folder(home)
     since = datetime.now(UTC)
     with _locked(home / "users.lock", fcntl.LOCK_SH) as users:
         try:
-            url = _found_or_started(home)
-            os.environ.update(PREFECT_HOME=str(home), PREFECT_API_URL=url)
-            yield url
+            server = _found_or_started(home)
+            os.environ.update(PREFECT_HOME=str(home), PREFECT_API_URL=server.url)
+            yield server
         finally:
             _send_what_waits()
             if _try_lock(users):  # nobody else uses it, and whoever comes now waits until it is gone
@@ -126,7 +133,7 @@ def _own_server(home: Path) -> Iterator[str]:
                 _stop(home)
 
 
-def _found_or_started(home: Path) -> str:
+def _found_or_started(home: Path) -> Server:
     with _locked(home / "start.lock", fcntl.LOCK_EX):
         running = _is_alive(home)
         if not running:
@@ -134,7 +141,7 @@ def _found_or_started(home: Path) -> str:
             _launch(home)
         url = _wait_until_it_answers(home)
     logger.info("Prefect server: %s%s", url.removesuffix("/api"), " (was running)" if running else "")
-    return url
+    return Server(url, started_here=not running)
 
 
 def _launch(home: Path) -> None:
@@ -294,8 +301,9 @@ def _end_with_last_user(home: Path) -> None:
 def _keep(home: Path) -> None:
     """A user of the workspace's server who stays until Ctrl-C or SIGTERM, so that the server stays."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with suppress(KeyboardInterrupt), local_server(home) as url:
-        print(f"Prefect server on {home}: {url.removesuffix('/api')}. Ctrl-C ends it. For workers: export PREFECT_API_URL={url}", flush=True)
+    with suppress(KeyboardInterrupt), local_server(home) as server:
+        address = server.url.removesuffix("/api")
+        print(f"Prefect server on {home}: {address}. Ctrl-C ends it. For workers: export PREFECT_API_URL={server.url}", flush=True)
         signal.pause()
 
 

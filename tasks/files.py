@@ -143,7 +143,10 @@ def held_alone(lock: Path, *, refusal: str) -> Iterator[None]:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise StepError(refusal) from error
-        yield
+        try:
+            yield
+        finally:
+            lock.unlink(missing_ok=True)  # while it is still held: whoever comes next makes one of their own
 
 
 def is_held(lock: Path) -> bool:

@@ -172,7 +172,7 @@ def _run(contents: Contents) -> dict[str, Any]:
         "curve": curve,
         "gates": contents.gates,
         "timings": timings if timings.blocks[0].rows else None,
-        "configuration": formats.block(yaml.safe_dump(contents.manifest["study"], sort_keys=False, allow_unicode=True, width=100)),
+        "configuration": formats.block(yaml.safe_dump(_without_paths(contents.manifest["study"]), sort_keys=False, allow_unicode=True, width=100)),
     }
 
 
@@ -190,3 +190,10 @@ def _basis(contents: Contents) -> str:
 
 def _value(statistic: Statistic | None) -> float:
     return statistic.value if statistic else math.nan
+
+
+def _without_paths(value: Any) -> Any:
+    """Whole paths cut to the file's name: a report is passed on, and a path names people and machines."""
+    if isinstance(value, dict):
+        return {name: _without_paths(inner) for name, inner in value.items()}
+    return Path(value).name if isinstance(value, str) and value.startswith("/") else value

@@ -94,7 +94,8 @@ def headline_table(summary: Mapping[str, Any]) -> Table:
     """The headline rows for a terminal."""
     weighting = "weighted" if summary["survey"]["weighted"] else "UNWEIGHTED"
     prefix = "SYNTHETIC SURVEY, evidence of nothing: " if summary["synthetic"] else ""
-    table = Table(title=f"{prefix}{summary['study']}, run {summary['run_id']} ({weighting} targets)", title_justify="left")
+    what = f"{summary['study']} ({summary['survey']['country']}, {summary['pairs']['questions']} questions)"
+    table = Table(title=f"{prefix}{what}, run {summary['run_id']}, {weighting} targets", title_justify="left")
     rows = headline_rows(summary)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "answers by" else "right")

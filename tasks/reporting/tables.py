@@ -138,7 +138,7 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
 
 def model_name(contents: Contents) -> str:
     name = formats.label(setting(contents.manifest, "study", "model", "name", default=formats.ABSENT))
-    return MODEL_NAMES.get(name, name)
+    return MODEL_NAMES.get(name, name.rpartition("/")[2] if name.startswith("/") else name)
 
 
 def weighting(contents: Contents) -> str:

@@ -27,8 +27,8 @@ from flows.server import local_server
 from tasks.progress import report_to_terminal
 
 report_to_terminal()
-with local_server(Path(sys.argv[1])) as url:
-    print(url, flush=True)
+with local_server(Path(sys.argv[1])) as server:
+    print(server.url, flush=True)
 """
 WAITS = """
     sys.stdin.read()

@@ -168,8 +168,8 @@ def test_report_prints_the_newest_page(workspace: Path, run: Path) -> None:
 @pytest.fixture(scope="module")
 def server(workspace: Path) -> Iterator[str]:
     """The workspace's server, in this process too: Prefect reads its settings once."""
-    with local_server(workspace / "prefect") as url:
-        yield url
+    with local_server(workspace / "prefect") as found:
+        yield found.url
 
 
 @contextmanager
