@@ -1,5 +1,5 @@
--- one row per cell with fewer valid answers than $minimum_respondents, or an effective n under $minimum_effective_n: too few to name a mode, and
--- enough to point at people
+-- one row per cell with fewer valid answers than $minimum_respondents, or an effective n under $minimum_effective_n: too few to
+-- name a mode, and enough to point at people
 with cells as (
     select distinct
         item,

@@ -26,7 +26,7 @@ traits as (
 
 select
     identities.respondent_id,
-    $country as country,
+    $country::varchar as country,
     $wave::integer as wave,
     try_cast(replace(identities.year, ',', '.') as double)::integer as year,
     raw_weights.weight,
