@@ -8,7 +8,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pandas as pd
 from pydantic import BaseModel, ConfigDict
@@ -135,18 +135,27 @@ def link_or_copy(source: Path, target: Path) -> None:
 @contextmanager
 def held_alone(lock: Path, *, refusal: str) -> Iterator[None]:
     """Hold a lock file, which the system frees when the process ends, however it ends. Raises StepError with `refusal` when another holds it."""
-    with writing(lock):
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        file = lock.open("ab")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise StepError(refusal) from error
+    with _locked(lock, refusal=refusal):
         try:
             yield
         finally:
             lock.unlink(missing_ok=True)  # while it is still held: whoever comes next makes one of their own
+
+
+def _locked(lock: Path, *, refusal: str) -> IO[bytes]:
+    """The lock's file, locked until it is closed."""
+    with writing(lock):
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        file = lock.open("ab")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        file.close()
+        raise StepError(refusal) from error
+    if lock.exists() and lock.stat().st_ino == os.fstat(file.fileno()).st_ino:
+        return file
+    file.close()  # its holder took it away between our opening and locking it
+    return _locked(lock, refusal=refusal)
 
 
 def is_held(lock: Path) -> bool:

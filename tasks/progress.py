@@ -6,10 +6,13 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import duckdb
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+if TYPE_CHECKING:
+    from duckdb import DuckDBPyConnection  # not at run time: a training worker shows progress and has no use for a database
 
 SECONDS_BETWEEN_LINES = 15.0
 SECONDS_BETWEEN_LOOKS = 0.2
@@ -46,7 +49,7 @@ class Meter:
 
 
 @contextmanager
-def watched(connection: duckdb.DuckDBPyConnection, label: str) -> Iterator[None]:
+def watched(connection: "DuckDBPyConnection", label: str) -> Iterator[None]:
     """Show how far the statement in the block is, as DuckDB estimates it."""
     connection.execute("set enable_progress_bar = true")
     connection.execute("set enable_progress_bar_print = false")
@@ -60,7 +63,7 @@ def watched(connection: duckdb.DuckDBPyConnection, label: str) -> Iterator[None]
         watcher.join()
 
 
-def _watch(connection: duckdb.DuckDBPyConnection, label: str, ended: threading.Event) -> None:
+def _watch(connection: "DuckDBPyConnection", label: str, ended: threading.Event) -> None:
     with Meter(label, total=100) as meter:
         while not ended.wait(SECONDS_BETWEEN_LOOKS):
             percent = int(connection.query_progress())  # -1 before and after the statement
