@@ -127,7 +127,7 @@ def codebook(
     from tasks.intake.formats import opened
 
     with opened(file) as raw:
-        draft = draft_codebook(raw.headers, {code: raw.cells(code) for code in raw.headers})
+        draft = draft_codebook(raw.headers, {code: {str(cell): int(times) for cell, times in raw.counts(code)} for code in raw.headers})
     write_draft(draft, out)
     sure, open_ = len(draft.matched), len(draft.to_decide)
     console.print(

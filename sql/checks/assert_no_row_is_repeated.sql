@@ -1,7 +1,10 @@
--- one row when more than $quarantine_limit of the file's rows equal an earlier row in every cell: respondents were copied, and
--- would count twice
+-- one row when more than $quarantine_limit of the respondents equal another one in every cell but the interview's number: they were
+-- copied, and would count twice
+-- Files of few columns are passed over: there people who answer alike are no copies.
 with cells as (
-    select * exclude (respondent_id) from raw_responses
+    select columns(lambda code: not list_contains(['respondent_id', 'D_INTERVIEW', 'V3', 'S006', 'S007'], code))
+    from raw_responses
+    semi join stg_respondents on raw_responses.respondent_id = stg_respondents.respondent_id
 ),
 
 fingerprints as (
@@ -12,12 +15,22 @@ fingerprints as (
     group by hash(cells)
 ),
 
+width as (
+    select count(*) as file_columns
+    from duckdb_columns()
+    where table_name = 'raw_responses'
+),
+
 repeated as (
     select
-        sum(copies - 1)::bigint as repeated_rows,
-        sum(copies)::bigint as file_rows,
+        sum(copies - 1)::bigint as repeated_respondents,
+        sum(copies)::bigint as respondents,
     from fingerprints
 )
 
-select * from repeated
-where repeated_rows > $quarantine_limit * file_rows
+select repeated.*
+from repeated
+cross join width
+where
+    repeated.repeated_respondents > $quarantine_limit * repeated.respondents
+    and width.file_columns > 50

@@ -31,7 +31,7 @@ counts as (
     group by all
 ),
 
-cells as (
+large as (
     select
         item,
         subgroup_id,
@@ -41,6 +41,19 @@ cells as (
     from counts
     group by all
     having sum(respondents) >= $minimum_respondents and sum(weight) ^ 2 / sum(squared_weight) >= $minimum_effective_n
+),
+
+asked as (
+    select item
+    from large
+    where subgroup_id = 'all'
+),
+
+-- Effective n may be smaller for everybody than for a part: without everybody's answer a question has nothing to be compared with.
+cells as (
+    select large.*
+    from large
+    semi join asked on large.item = asked.item
 )
 
 select

@@ -2,6 +2,7 @@
 with identities as (
     select
         respondent_id,
+        max(cell) filter (where "column" = $country_column) as country_cell,
         max(cell) filter (where "column" = $year_column) as year,
     from raw_cells
     group by respondent_id
@@ -26,12 +27,13 @@ traits as (
 
 select
     identities.respondent_id,
-    $country::varchar as country,
+    country_cells.country,
     $wave::integer as wave,
     try_cast(replace(identities.year, ',', '.') as double)::integer as year,
     raw_weights.weight,
     coalesce(traits.traits, map([]::varchar[], []::varchar[])) as traits,
 from identities
+left join country_cells on identities.country_cell = country_cells.cell
 join raw_weights on identities.respondent_id = raw_weights.respondent_id
 left join traits on identities.respondent_id = traits.respondent_id
 where raw_weights.weight is not null

@@ -16,12 +16,13 @@ SMALLEST_SHARE = 1e-9  # an option that nobody chose must not make a product zer
 
 
 class Evidence(NamedTuple):
-    """What was trained of a question: everybody's shares, those of the pair's parents that were, and (None unless all were) those of every
-    subgroup of fewer of its traits, by the number of traits that each leaves out; [options]."""
+    """What was trained of a question, as shares of its options: everybody's, and those of the pair's parents that were. `ancestors`, every
+    subgroup of fewer of its traits with its power in the additive formula, and `singles`, its single traits, are None unless all of them were."""
 
     national: np.ndarray
     parents: list[np.ndarray]
     ancestors: list[tuple[int, np.ndarray]] | None
+    singles: list[np.ndarray] | None
 
 
 def score_baselines(pairs: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
@@ -43,12 +44,14 @@ def score_baselines(pairs: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFram
 
 def _evidence(trained: dict[Any, np.ndarray], *, item: str, subgroup: str, parents: dict[str, list[str]]) -> Evidence:
     """Order 0 is always trained; a parent's cell may be kept back for this question."""
-    cells = {name: np.asarray(trained[(item, name)]) for name in _ancestors(subgroup, parents) if (item, name) in trained}
     left_out = _ancestors(subgroup, parents)
+    cells = {name: np.asarray(trained[(item, name)]) for name in left_out if (item, name) in trained}
+    singles = [name for name in left_out if parents[name] == ["all"]]
     return Evidence(
         national=np.asarray(trained[(item, "all")]),
         parents=[cells[parent] for parent in parents[subgroup] if parent != "all" and parent in cells],
-        ancestors=[(left_out[name], shares) for name, shares in cells.items()] if cells.keys() == left_out.keys() else None,
+        ancestors=[((-1) ** (left_out[name] - 1), shares) for name, shares in cells.items()] if cells.keys() == left_out.keys() else None,
+        singles=[cells[name] for name in singles] if singles and all(name in cells for name in singles) else None,
     )
 
 
@@ -78,15 +81,27 @@ def parent_mode(known: Evidence) -> np.ndarray:
 
 
 def additive(known: Evidence) -> np.ndarray:
-    """No interaction of the highest order on the log scale: log p(o | S) = sum over proper subsets T of S of (-1)^(|S| - |T| - 1) log p(o | T), up
-    to a constant; for two traits, p(o | a, b) proportional to p(o | a) p(o | b) / p(o) (the log-linear model without the last term, Bishop,
-    Fienberg & Holland 1975). Where a part was not trained, the parent with the larger margin, and without one the country."""
-    if known.ancestors is None:
+    """p(o | a, b) proportional to p(o | a) p(o | b) / p(o), from tables alone; for more traits, log p(o | S) is the sum over proper subsets T of S of
+    (-1)^(|S| - |T| - 1) log p(o | T) (Kirkwood's superposition, Kirkwood 1935). Exact where the traits are independent given the answer;
+    associated traits (ethnicity and religion) are counted twice. Without a pair's cell the single traits stand in for it, without one of those the
+    parent with the larger margin, and without any the country.
+    """
+    parts = known.ancestors or _of_single_traits(known)
+    if parts is None:
         return parent_mode(known)
-    logs = sum((-1) ** (left_out - 1) * np.log(np.maximum(shares, SMALLEST_SHARE)) for left_out, shares in known.ancestors)
+    logs = sum(power * np.log(np.maximum(shares, SMALLEST_SHARE)) for power, shares in parts)
     odds = np.exp(logs - np.max(logs))
+    # An option that nobody of a parent chose is not brought back by what is divided out.
+    odds = np.where(np.min(known.parents, axis=0) > 0, odds, np.minimum(odds, SMALLEST_SHARE)) if known.parents else odds
     shares: np.ndarray = odds / odds.sum()
     return shares
+
+
+def _of_single_traits(known: Evidence) -> list[tuple[int, np.ndarray]] | None:
+    """The product of the single traits over the country's shares; None when one of them was not trained."""
+    if known.singles is None:
+        return None
+    return [*((1, shares) for shares in known.singles), (1 - len(known.singles), known.national)]
 
 
 def _margin(shares: np.ndarray) -> float:

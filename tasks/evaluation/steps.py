@@ -13,7 +13,7 @@ from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
 from tasks.study import Study
 
 
-@task(name="score the baselines", cache_key_fn=content_key("baselines", version=1), **STORED, **TRIED_AGAIN)
+@task(name="score the baselines", cache_key_fn=content_key("baselines", version=2), **STORED, **TRIED_AGAIN)
 def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     """What tables say without a model."""
     predictions = baselines.score_baselines(pairs.read("pairs"), marts.read("subgroups"))

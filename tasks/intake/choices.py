@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 from tasks.errors import InputError
 from tasks.intake.codebook import Codebook, load_codebook, load_codebook_file
-from tasks.intake.labels import number
 from tasks.intake.layout import Layout, recognise
 from tasks.intake.raw import RawSurvey
 from tasks.study import DimensionSection, SurveySection
@@ -55,7 +54,7 @@ class Source:
         country = (layout.country_column, list(layout.cells[self.country]))
         if layout.wave_column is None:
             return ChosenRows(*country, *country)
-        return ChosenRows(*country, layout.wave_column, [cell for cell in self.raw.cells(layout.wave_column) if number(cell) == self.wave])
+        return ChosenRows(*country, layout.wave_column, list(layout.wave_cells[self.wave]))
 
 
 class ChosenRows(NamedTuple):
@@ -129,7 +128,7 @@ def _weight_column(raw: RawSurvey, *, layout: Layout, wanted: str | None) -> str
 def _check_dimension(source: Source, *, name: str, section: DimensionSection) -> None:
     raw, shape = source.raw, source.layout.shape
     if section.column not in raw.headers:
-        usual = shape.dimensions.get(name.removesuffix("_group"))
+        usual = shape.dimensions.get(name.removesuffix("_group")) if isinstance(source.codebook.wave, int) or source.layout.wave_column else None
         hint = f" The file is of {shape.name}, which has it in {usual}." if usual else ""
         raise InputError(
             f"{raw.path.name} has no column {section.column}, which the dimension {name!r} needs{_near(raw, section.column, words=name)}.{hint} "

@@ -25,7 +25,7 @@ import json
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
@@ -34,6 +34,8 @@ from tasks.errors import InputError
 from tasks.files import write_atomically
 from tasks.intake.codebook import LEFT_OUT, Codebook, Item, known_waves, load_codebook
 from tasks.intake.labels import UNKNOWN, Resolver, item_resolver, missing_reason, normalised
+from tasks.intake.layout import SHAPES, VERSION, WAVE_COLUMNS
+from tasks.study import SHOWN_FROM
 
 CONFIDENT = 0.75
 POSSIBLE = 0.4
@@ -42,6 +44,9 @@ NUMBERS_ONLY = 0.7
 MOST_OPTIONS = 12
 STEM = 7
 MATCHED, DECIDE = "matched", "decide"
+ADMINISTRATIVE = frozenset(
+    {VERSION, "doi", *WAVE_COLUMNS, *(column for shape in SHAPES for column in (*shape.country, shape.year, shape.weight, shape.wave))}
+)
 COLUMNS = (
     *("item", "header", "topic", "kind", "scale", "question", "codes", "labels", "wordings", "aliases", "off_scale"),
     *("endpoints_only", "direction", "integrated", "confidence", "matched_to", "confirm", "note"),
@@ -96,6 +101,7 @@ class _Column(NamedTuple):
     header: str
     words: frozenset[str]
     texts: tuple[str, ...]
+    shown: tuple[str, ...]
 
 
 class _Match(NamedTuple):
@@ -127,8 +133,14 @@ class _Library:
         return 2 * weight(one & other) / (weight(one) + weight(other)) if one and other else 0.0
 
 
-def draft_codebook(headers: Mapping[str, str], values: Mapping[str, Iterable[str]], *, codebooks: Iterable[Codebook] | None = None) -> Draft:
-    """A row for every column. `headers`: code -> label of the column; `values`: code -> its distinct cell texts; `codebooks`: all shipped ones.
+def draft_codebook(
+    headers: Mapping[str, str],
+    values: Mapping[str, Mapping[str, int] | Iterable[str]],
+    *,
+    codebooks: Iterable[Codebook] | None = None,
+) -> Draft:
+    """A row for every column. `headers`: code -> label of the column; `values`: code -> its distinct cell texts, with their respondents where known;
+    `codebooks`: all shipped ones. Texts of fewer than SHOWN_FROM respondents are compared, and never written into the draft.
 
     Raises InputError when no column has a header text: codes and numbers alone do not tell what was asked.
     """
@@ -183,9 +195,10 @@ def _stem(word: str) -> str:
     return singular[:STEM]
 
 
-def _column(item: str, header: str, cells: Iterable[str]) -> _Column:
+def _column(item: str, header: str, cells: Mapping[str, int] | Iterable[str]) -> _Column:
     texts = tuple(dict.fromkeys(cell for cell in cells if missing_reason(cell, column=item) is None))
-    return _Column(item, " ".join(header.split()), _words(header), texts)
+    shown = tuple(text for text in texts if not isinstance(cells, Mapping) or cells[text] >= SHOWN_FROM)
+    return _Column(item, " ".join(header.split()), _words(header), texts, shown)
 
 
 def _matches(column: _Column, *, library: _Library) -> list[_Match]:
@@ -219,19 +232,32 @@ def _one_column_each(matches: Mapping[str, list[_Match]]) -> dict[str, _Match]:
 def _row(column: _Column, *, match: _Match | None, matches: list[_Match]) -> DraftRow:
     confidence = match.score * _choice(match, matches=matches) if match else 0.0
     if match is None or confidence < POSSIBLE:
-        many = len(column.texts) > MOST_OPTIONS
-        note = f"more than {MOST_OPTIONS} different cells: no question with options" if many else f"cells: {' | '.join(column.texts) or '(none)'}"
-        return DraftRow(column.item, column.header, None, 0.0, LEFT_OUT if many else DECIDE, note)
+        return _unmatched(column)
     note = _note(column, known=match.known)
     sure = confidence >= CONFIDENT and not note
     return DraftRow(column.item, column.header, match.known, round(confidence, 3), MATCHED if sure else DECIDE, note)
+
+
+def _unmatched(column: _Column) -> DraftRow:
+    if column.item in ADMINISTRATIVE:
+        return DraftRow(column.item, column.header, None, 0.0, LEFT_OUT, "country, year, wave or weight: no question")
+    if len(column.texts) > MOST_OPTIONS:
+        return DraftRow(column.item, column.header, None, 0.0, LEFT_OUT, f"more than {MOST_OPTIONS} different cells: no question with options")
+    return DraftRow(column.item, column.header, None, 0.0, DECIDE, f"cells: {_listed(column.shown, of=len(column.texts))}")
+
+
+def _listed(texts: Sequence[str], *, of: int) -> str:
+    """A few answers may be somebody's own words: they are counted."""
+    rest = f"{of - len(texts)} of fewer than {SHOWN_FROM} respondents" if of > len(texts) else ""
+    return " | ".join([*texts, *([rest] if rest else [])]) or "(none)"
 
 
 def _note(column: _Column, *, known: KnownItem) -> str:
     """What texts alone cannot tell about a match."""
     item = known.item
     unknown = [text for text in column.texts if known.resolve(text).rule == UNKNOWN]
-    notes = [f"unknown cells: {' | '.join(unknown[:MOST_OPTIONS])}"] if unknown else []
+    shown = [text for text in unknown if text in column.shown][:MOST_OPTIONS]
+    notes = [f"unknown cells: {_listed(shown, of=len(unknown))}"] if unknown else []
     if item.endpoints_only:
         low, high = item.options[0], item.options[-1]
         notes.append(f"look up in the questionnaire that {low.code} is '{low.label}' and {high.code} is '{high.label}'")

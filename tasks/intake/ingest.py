@@ -21,7 +21,7 @@ import pandas as pd
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
 from tasks.intake.choices import Dimensions, Source, choose
-from tasks.intake.codebook import CODEBOOKS_FOLDER
+from tasks.intake.codebook import CODEBOOKS_FOLDER, load_codebook_file
 from tasks.intake.formats import read_survey, readable_format
 from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
 from tasks.study import DimensionSection, SurveySection
@@ -80,7 +80,7 @@ def _told_levels(counts: dict[str, int], *, least: int) -> dict[str, int]:
 def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions, codebook: Path | None) -> str:
     """Wording of personas, limits of gates and the file's name change nothing that is built here."""
     choices = [(name, dimension.column, dimension.bands, sorted(dimension.levels.items())) for name, dimension in dimensions.items()]
-    books = [sha256_of(path) for path in ([codebook] if codebook else sorted(CODEBOOKS_FOLDER.glob("*.csv")))]
+    books = load_codebook_file(codebook).content_hash if codebook else [sha256_of(path) for path in sorted(CODEBOOKS_FOLDER.glob("*.csv"))]
     return hash_of([CODE_VERSION, sha256, books, section.country, section.wave, section.weight, choices])[:16]
 
 
@@ -112,6 +112,7 @@ def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> 
         "mapped_values": map_values(frame(connection, "raw_values"), maps=_maps(source)),
         "codebook_items": _codebook_items(source),
         "codebook_options": _codebook_options(source),
+        "country_cells": pd.DataFrame([(cell, name) for name, cells in source.layout.cells.items() for cell in cells], columns=["cell", "country"]),
         "study_dimensions": pd.DataFrame(enumerate(source.dimensions), columns=["position", "dimension"]).astype({"dimension": "str"}),
     }
     for name, rows in lookups.items():
@@ -119,7 +120,7 @@ def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> 
     for relation in ("value_map", "options", "items"):
         build(connection, f"staging/{relation}")
     build(connection, "staging/quarantine", weight_column=source.weight_column)
-    facts: dict[str, Any] = {"country": source.country, "wave": source.wave, "year_column": source.layout.shape.year}
+    facts: dict[str, Any] = {"wave": source.wave, "country_column": source.layout.country_column, "year_column": source.layout.shape.year}
     if not build(connection, "staging/stg_respondents", **facts):
         respondents = source.layout.countries[source.country].respondents
         raise InputError(
@@ -161,7 +162,7 @@ def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[st
         "wave": source.wave,
         "country": source.country,
         "country_name": country.name,
-        "year": country.year,
+        "year": _commonest_year(connection),
         "respondents": count(connection, "stg_respondents"),
         "weighted": source.weight_column is not None,
         "weight_column": source.weight_column,
@@ -170,6 +171,11 @@ def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[st
         "rules": {str(rule): int(answers) for rule, answers in rules.items()},
         "dimensions": _respondents_of_levels(frame(connection, "stg_respondents"), source=source),
     }
+
+
+def _commonest_year(connection: duckdb.DuckDBPyConnection) -> int:
+    """Of the respondents that are studied: a country may be in several waves of the file."""
+    return int(connection.execute("select mode(year) from stg_respondents").fetchall()[0][0])
 
 
 def _respondents_of_levels(respondents: pd.DataFrame, *, source: Source) -> dict[str, dict[str, int]]:

@@ -21,7 +21,11 @@ VERSION = "version"
 SYNTHETIC = "SYNTHETIC"
 COUNTRIES_FILE = Path(__file__).resolve().parent / "codebooks" / "countries.csv"
 LONGEST_SHOWN = 30
+LAST_YEAR = 2100
 NEXT_WAVE = 8
+WAVE_COLUMNS = ("S002VS", "S002")  # of the time series, the newer name first
+# Text exports of the time series name a wave by its period; editions differ in the years.
+FIRST_YEARS = {1981: 1, 1989: 2, 1990: 2, 1994: 3, 1995: 3, 1999: 4, 2000: 4, 2005: 5, 2010: 6, 2017: 7}
 NEW_WAVE = "draft one with `valuescape codebook FILE --out CSV`, confirm its rows, then give it with --codebook CSV"
 
 _REVERSED = re.compile(r"Q\d{1,3}P")
@@ -76,7 +80,8 @@ class Country(NamedTuple):
 
 class Layout(NamedTuple):
     """`wave` is 0 in a file of several waves; `weight_column` is None when the file has none; `synthetic` files say so in their version column;
-    `cells` maps a country to the texts that stand for it in `country_column`."""
+    `cells` maps a country to the texts that stand for it in `country_column`, `wave_cells` a wave to those in `wave_column`, which is None in a file
+    of one wave."""
 
     shape: Shape
     wave: int
@@ -86,15 +91,12 @@ class Layout(NamedTuple):
     country_column: str
     cells: dict[str, tuple[str, ...]]
     weight_column: str | None
+    wave_column: str | None
+    wave_cells: dict[int, tuple[str, ...]]
 
     @property
     def codebook(self) -> int | str:
         return self.shape.codebook
-
-    @property
-    def wave_column(self) -> str | None:
-        """The column that tells waves apart in a file of several."""
-        return self.shape.wave if self.shape.codebook == INTEGRATED else None
 
 
 def recognise(raw: RawSurvey, *, newer: bool = False) -> Layout:
@@ -102,52 +104,107 @@ def recognise(raw: RawSurvey, *, newer: bool = False) -> Layout:
     seventh's columns for country, year and weight."""
     shape, problem = find_shape(raw, newer=newer)
     if shape is None:
-        raise InputError(f"{raw.path.name}: {problem}. Give a file of waves 4 to 7 or of the time series ({FORMATS}; one country or several)")
+        expected = "a file of a wave after the seventh with --codebook" if newer else "a file of waves 4 to 7 or of the time series"
+        raise InputError(f"{raw.path.name}: {problem}. Give {expected} ({FORMATS}; one country or several)")
     version = "; ".join(sorted({cell.strip() for cell in raw.cells(VERSION)})) if VERSION in raw.headers else ""
     column, cells = _country_cells(raw, shape=shape)
     weight = shape.weight if shape.weight in raw.headers else None
+    wave_column = _wave_column(raw, shape=shape)
     countries = _countries(raw, shape=shape, column=column, cells=cells)
-    return Layout(shape, _wave(raw, shape=shape, newer=newer), version, version.startswith(SYNTHETIC), countries, column, cells, weight)
+    wave = _only_wave(raw, shape=shape, newer=newer)
+    return Layout(
+        shape, wave, version, version.startswith(SYNTHETIC), countries, column, cells, weight, wave_column, _wave_cells(raw, column=wave_column)
+    )
 
 
-def _wave(raw: RawSurvey, *, shape: Shape, newer: bool) -> int:
+def _only_wave(raw: RawSurvey, *, shape: Shape, newer: bool) -> int:
     """The wave's number; 0 for a file of several. A newer wave says its own, or is the one after the seventh."""
     if not newer:
         return shape.codebook if isinstance(shape.codebook, int) else 0
     said = raw.cells(shape.wave) if shape.wave in raw.headers else []
-    return int(number(said[0]) or NEXT_WAVE) if len(said) == 1 else NEXT_WAVE
+    return wave_of(said[0]) or NEXT_WAVE if said else NEXT_WAVE
+
+
+def wave_of(cell: str) -> int | None:
+    """The wave that a number or a period such as "2010-2014" stands for; None for anything else, missing codes too."""
+    plain = number(cell)
+    if plain is not None:
+        return int(plain) if plain.is_integer() and plain > 0 else None
+    period = re.match(r"(\d{4})\s*-\s*\d{4}", cell.strip())
+    return FIRST_YEARS.get(int(period[1])) if period else None
+
+
+def _wave_column(raw: RawSurvey, *, shape: Shape) -> str | None:
+    """The column that tells waves apart in a file of several."""
+    return next((column for column in WAVE_COLUMNS if column in raw.headers), None) if shape.codebook == INTEGRATED else None
+
+
+def _wave_cells(raw: RawSurvey, *, column: str | None) -> dict[int, tuple[str, ...]]:
+    cells: dict[int, tuple[str, ...]] = {}
+    for cell in raw.cells(column) if column else []:
+        wave = wave_of(cell) or 0
+        cells[wave] = (*cells.get(wave, ()), cell)
+    return cells
 
 
 def find_shape(raw: RawSurvey, *, newer: bool = False) -> tuple[Shape | None, str]:
-    """The shape of a file, or None and why it has none. `newer`: a wave after the seventh is looked for, in the seventh's layout."""
+    """The shape of a file, or None and why it has none. `newer`: only a wave after the seventh will do, in the seventh's layout."""
     if any(_REVERSED.fullmatch(code) for code in raw.headers):
         return None, "the inverted twin of the cross-national file (codes with a P, such as Q1P), whose scales are reversed. Take the one without P"
     candidates = [shape for shape in SHAPES if shape.year in raw.headers and any(shape.question.fullmatch(code) for code in raw.headers)]
-    problems = [f"not {shape.name}: {problem}" for shape in candidates if (problem := _problem(raw, shape=shape, newer=newer))]
-    found = [shape for shape in candidates if not _problem(raw, shape=shape, newer=newer)]
+    if newer:
+        return _newer_shape(raw, candidates)
+    problems = {shape: _problem(raw, shape=shape) for shape in candidates}
+    found = [shape for shape, problem in problems.items() if problem is None]
     if found:
         return found[0], ""
     if problems:
-        return None, "; ".join(problems)
+        return None, "; ".join(f"not {shape.name}: {problem}" for shape, problem in problems.items())
     years = ", ".join(f"{shape.year} ({shape.name})" for shape in SHAPES)
     return None, f"an unknown layout: no column holds the year of the survey, expected one of {years}"
 
 
-def _problem(raw: RawSurvey, *, shape: Shape, newer: bool) -> str | None:
+def _newer_shape(raw: RawSurvey, candidates: list[Shape]) -> tuple[Shape | None, str]:
+    """The seventh's shape for a file of a later wave; a codebook of the user's is never put in the place of a shipped one."""
+    known = next((shape for shape in candidates if _problem(raw, shape=shape) is None), None)
+    if known:
+        return None, f"a file of {known.name}, which has a codebook of its own: leave --codebook out"
+    shape = SHAPES[0]
+    years = range(shape.years.stop, LAST_YEAR)
+    cells = raw.cells(shape.year) if shape.year in raw.headers else []
+    if not cells or not all(number(cell) in years for cell in cells):
+        return None, f"not of a wave after the seventh: {shape.year} holds {_shown(cells) or 'nothing'}, expected years from {years[0]} on"
+    waves = raw.cells(shape.wave) if shape.wave in raw.headers else []
+    if waves and (len(waves) > 1 or (wave_of(waves[0]) or 0) < NEXT_WAVE):
+        return None, f"{shape.wave} holds {_shown(waves)}, expected one number from {NEXT_WAVE} on"
+    problem = _country_problem(raw, shape=shape)
+    return (None, problem) if problem else (shape, "")
+
+
+def _problem(raw: RawSurvey, *, shape: Shape) -> str | None:
     """Why the file is not of this shape; None when it is."""
-    years = range(shape.years.stop, 2100) if newer and shape.codebook == 7 else shape.years
     cells = raw.cells(shape.year)
-    if not all(number(cell) in years for cell in cells):
-        told = f"{shape.year} holds {_shown(cells)}, and {shape.name} was in the field from {years[0]} to {years[-1]}"
-        later = shape.codebook == 7 and not newer and all((number(cell) or 0) in range(years.stop, 2100) for cell in cells)
+    if not all(number(cell) in shape.years for cell in cells):
+        told = f"{shape.year} holds {_shown(cells)}, and {shape.name} was in the field from {shape.years[0]} to {shape.years[-1]}"
+        later = shape.codebook == SHAPES[0].codebook and all((number(cell) or 0) >= shape.years.stop for cell in cells)
         return f"{told}; a later wave numbers its questions anew and needs a codebook of its own: {NEW_WAVE}" if later else told
-    if shape.wave and shape.wave in raw.headers and isinstance(shape.codebook, int) and not newer:
-        wrong = [cell for cell in raw.cells(shape.wave) if number(cell) != shape.codebook]
+    if isinstance(shape.codebook, int) and shape.wave in raw.headers:
+        wrong = [cell for cell in raw.cells(str(shape.wave)) if wave_of(cell) != shape.codebook]
         if wrong:
             return f"{shape.wave} holds {_shown(wrong)}; the codebook is {shape.name}"
-    if not any(code in raw.headers for code in (shape.sex, shape.age)) and not newer:
+    if not any(code in raw.headers for code in (shape.sex, shape.age)):
         return f"no {shape.sex} (sex) and no {shape.age} (age)"
-    return _country_problem(raw, shape=shape)
+    return _several_waves_problem(raw, shape=shape) or _country_problem(raw, shape=shape)
+
+
+def _several_waves_problem(raw: RawSurvey, *, shape: Shape) -> str | None:
+    if shape.codebook != INTEGRATED:
+        return None
+    column = _wave_column(raw, shape=shape)
+    if column is None:
+        return f"no {' or '.join(WAVE_COLUMNS)} (wave)"
+    unknown = [cell for cell in raw.cells(column) if wave_of(cell) is None]
+    return f"{column} holds {_shown(unknown)}, expected numbers of waves, or periods such as 2010-2014" if unknown else None
 
 
 def _country_problem(raw: RawSurvey, *, shape: Shape) -> str | None:
@@ -179,13 +236,13 @@ def _shown(cells: list[str]) -> str:
 def _countries(raw: RawSurvey, *, shape: Shape, column: str, cells: dict[str, tuple[str, ...]]) -> dict[str, Country]:
     """Respondents of each country, the most first."""
     country_by_cell = {cell: country for country, texts in cells.items() for cell in texts}
-    waves = shape.wave if shape.codebook == INTEGRATED and shape.wave in raw.headers else None
+    waves = _wave_column(raw, shape=shape)
     years: dict[str, Counter[int]] = {country: Counter() for country in cells}
     by_wave: dict[str, Counter[int]] = {country: Counter() for country in cells}
     for cell, year, *wave, respondents in raw.counts(column, shape.year, *([waves] if waves else [])):
         years[country_by_cell[cell]][int(number(year) or 0)] += respondents
         if wave:
-            by_wave[country_by_cell[cell]][int(number(wave[0]) or 0)] += respondents
+            by_wave[country_by_cell[cell]][wave_of(wave[0]) or 0] += respondents
     found = {
         name: Country(country_name(name), year.most_common(1)[0][0], year.total(), dict(sorted(by_wave[name].items())))
         for name, year in years.items()

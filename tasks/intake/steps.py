@@ -30,11 +30,7 @@ def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
     **TRIED_AGAIN,
 )
 def ingest_survey(survey: FileSet, codebook: list[FileSet], study: Study, folder: Path) -> FileSet:
-    """Raw and staged answers of one survey file (sql/raw, sql/staging); `codebook` is empty, or the user's."""
-    staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder, codebook=_codebook(codebook))
+    """Raw and staged answers of one survey file (sql/raw, sql/staging); `codebook`, empty or the user's files, is there for the key."""
+    staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder, codebook=study.survey.codebook_path())
     get_run_logger().info("%d respondents, %d items", staged.rows["stg_respondents"], staged.rows["items"])
     return staged
-
-
-def _codebook(files: list[FileSet]) -> Path | None:
-    return next((Path(made.folder) / name for made in files for name in made.files if not name.endswith("_respondents.csv")), None)

@@ -91,15 +91,38 @@ def test_a_question_whose_national_cell_was_not_trained_is_an_error() -> None:
         score_baselines(pairs[pairs["subgroup_id"] != "all"], made_up_subgroups())
 
 
-def test_of_three_traits_the_additive_baseline_leaves_out_the_last_interaction_alone() -> None:
-    """Shares made without that interaction come out exactly; the reference is the log-linear model itself."""
+def joint(interaction: float) -> np.ndarray:
+    """p(a, b, c, o): three traits that are independent given the answer; `interaction` breaks that."""
     generator = np.random.default_rng(8)
-    effects = {names: generator.normal(size=4) for size in range(3) for names in itertools.combinations("abc", size)}
-    shares_of = {names: _softmax(sum(effects[part] for part in effects if set(part) <= set(names))) for names in [*effects, ("a", "b", "c")]}
-    known = Evidence(shares_of[()], [], [(3 - len(names), shares) for names, shares in shares_of.items() if len(names) < 3])
-    assert additive(known) == pytest.approx(shares_of[("a", "b", "c")])
+    given = [generator.dirichlet(np.ones(2), size=4).T for _ in range(3)]  # p(trait | o)
+    table = np.einsum("ao,bo,co,o->abco", *given, generator.dirichlet(np.ones(4)))
+    table[0, 0, 0, 0] *= 1 + interaction
+    return table / table.sum()
 
 
-def _softmax(logs: np.ndarray) -> np.ndarray:
-    exponents = np.exp(logs)
-    return exponents / exponents.sum()
+def known_of(table: np.ndarray) -> tuple[np.ndarray, Evidence]:
+    """The shares of the subgroup (0, 0, 0), and those of everything that contains it."""
+
+    def shares(names: str) -> np.ndarray:
+        kept = table[tuple(0 if name in names else slice(None) for name in "abc")]
+        marginal = kept.reshape(-1, 4).sum(axis=0)
+        return marginal / marginal.sum()
+
+    parts = [names for size in range(3) for names in itertools.combinations("abc", size)]
+    ancestors = [((-1) ** (2 - len(names)), shares("".join(names))) for names in parts]
+    pairs = [shares("".join(names)) for names in parts if len(names) == 2]
+    return shares("abc"), Evidence(shares(""), pairs, ancestors, [shares(name) for name in "abc"])
+
+
+def test_of_three_traits_the_additive_baseline_is_exact_where_traits_are_independent_given_the_answer() -> None:
+    truth, known = known_of(joint(0.0))
+    assert additive(known) == pytest.approx(truth)
+    assert additive(known._replace(ancestors=None)) == pytest.approx(truth), "the single traits stand in for pairs that were not trained"
+    truth, known = known_of(joint(1.0))
+    assert additive(known) != pytest.approx(truth)
+
+
+def test_an_option_that_nobody_of_a_parent_chose_stays_out() -> None:
+    nobody, everybody = np.array([0.0, 1.0]), np.array([0.9, 0.1])
+    known = Evidence(everybody, [nobody] * 3, [(1, nobody)] * 3 + [(-1, nobody)] * 3 + [(1, everybody)], [nobody] * 3)
+    assert additive(known)[0] < 1e-6

@@ -131,6 +131,17 @@ def test_the_draft_says_what_the_cells_of_an_unmatched_column_are(draft: Draft) 
     assert notes["D_INTERVIEW"] == "more than 12 different cells: no question with options"
 
 
+def test_a_few_respondents_words_are_counted_in_a_draft_and_not_written() -> None:
+    draft = draft_codebook({"Q300": "Other party, which"}, {"Q300": {"None": 400, "What Jane said": 1, "What John said": 2}})
+    (row,) = draft.rows
+    assert row.note == "cells: None | 2 of fewer than 30 respondents"
+
+
+def test_country_year_wave_and_weight_are_left_out_by_themselves() -> None:
+    draft = draft_codebook({"A_YEAR": "Year of survey", "B_COUNTRY_ALPHA": "Country code"}, {"A_YEAR": ["2025"], "B_COUNTRY_ALPHA": ["SGP"]})
+    assert {row.confirm for row in draft.rows} == {"no"}
+
+
 def test_headers_without_text_cannot_be_drafted() -> None:
     with pytest.raises(InputError, match=r"cannot be drafted: no header text; give the labelled export"):
         draft_codebook({"Q1": "", "Q2": " "}, {"Q1": ["1", "2"], "Q2": ["1"]})

@@ -1,12 +1,13 @@
 """The synthetic survey in the layout of every wave: the same respondents, weights, traits and answers from each, under each wave's own codes."""
 
+import shutil
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
 from tasks.errors import InputError
-from tasks.intake.codebook import INTEGRATED, load_codebook
+from tasks.intake.codebook import CODEBOOKS_FOLDER, INTEGRATED, load_codebook
 from tasks.intake.ingest import ingest, read_report
 from tasks.intake.layout import SHAPES, Shape
 from tasks.study import DimensionSection, SurveySection
@@ -81,6 +82,7 @@ def test_of_a_time_series_one_country_and_wave_is_taken(table: pd.DataFrame, tmp
     assert len(respondents) == report["respondents"] == 100
     with pytest.raises(InputError, match=r"SGP is in waves 6 \(100 respondents\), 7 \(130 respondents\). Choose one with --set survey.wave=7"):
         staged(whole, shape, tmp_path, country="SGP")
+    assert report["year"] == shape.years[0]
     with pytest.raises(InputError, match=r"expected wave 3 \(survey.wave\)"):
         staged(whole, shape, tmp_path, country="SGP", wave=3)
 
@@ -100,3 +102,40 @@ def test_a_study_of_another_wave_is_told_where_that_wave_has_its_dimensions(tabl
     dimensions = {"age_group": DimensionSection(column="Q262", persona="{level}", bands=(16, 65))}
     with pytest.raises(InputError, match="no column Q262, which the dimension 'age_group' needs.* The file is of wave 6, which has it in V242"):
         ingest(path, section=SurveySection(), dimensions=dimensions, folder=tmp_path)
+
+
+def test_waves_of_a_time_series_may_be_periods_and_what_is_no_wave_is_refused(table: pd.DataFrame, tmp_path: Path) -> None:
+    shape = SHAPES[-1]
+    whole = written_as(table, shape)
+    whole.loc[:99, "S002VS"], whole.loc[:99, "S020"] = "2010-2014", "2012"
+    whole.loc[100:, "S002VS"] = "2017-2022"
+    respondents, _, report = staged(whole, shape, tmp_path, wave=6)
+    assert (len(respondents), report["wave"], report["year"]) == (100, 6, 2012)
+    for cell in ("-4", "lately"):
+        with pytest.raises(InputError, match=f"S002VS holds '{cell}', expected numbers of waves"):
+            staged(whole.assign(S002VS=cell), shape, tmp_path, wave=6)
+    with pytest.raises(InputError, match=r"no S002VS or S002 \(wave\)"):
+        staged(whole.drop(columns="S002VS"), shape, tmp_path, wave=6)
+    assert staged(whole.rename(columns={"S002VS": "S002"}), shape, tmp_path, wave=6)[2]["wave"] == 6
+
+
+def test_a_codebook_of_the_users_is_for_a_later_wave_only(table: pd.DataFrame, tmp_path: Path) -> None:
+    book = tmp_path / "mine.csv"
+    shutil.copyfile(CODEBOOKS_FOLDER / "wave7.csv", book)
+    dimensions = {"sex": DimensionSection(column="Q260", persona="{level}")}
+
+    def take(changed: pd.DataFrame, codebook: Path | None) -> dict:
+        path = csv_of_codes(";")(changed, tmp_path / "survey.csv")
+        return read_report(ingest(path, section=SurveySection(), dimensions=dimensions, folder=tmp_path, codebook=codebook))
+
+    shutil.copyfile(CODEBOOKS_FOLDER / "wave7_respondents.csv", tmp_path / "mine_respondents.csv")
+    assert take(table.assign(A_YEAR="2025"), book)["wave"] == 8
+    assert take(table.assign(A_YEAR="2030", A_WAVE="9"), book)["wave"] == 9
+    with pytest.raises(InputError, match="a file of wave 7, which has a codebook of its own: leave --codebook out"):
+        take(table, book)
+    with pytest.raises(InputError, match="a file of wave 6, which has a codebook of its own"):
+        take(written_as(table, SHAPES[1]), book)
+    with pytest.raises(InputError, match="A_WAVE holds '7', expected one number from 8 on"):
+        take(table.assign(A_YEAR="2025", A_WAVE="7"), book)
+    with pytest.raises(InputError, match="needs a codebook of its own: draft one"):
+        take(table.assign(A_YEAR="2025"), None)

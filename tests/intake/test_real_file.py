@@ -33,7 +33,7 @@ pytestmark = pytest.mark.skipif(not FILE, reason="names no file: set VALUESCAPE_
 @pytest.fixture(scope="module")
 def source() -> Iterator[Source]:
     with opened(Path(FILE)) as raw:
-        yield choose(raw, section=load_study("country-w7").survey.model_copy(update={"country": COUNTRY}), dimensions={})
+        yield choose(raw, section=load_study("country-w7").survey.model_copy(update={"country": COUNTRY, "wave": None}), dimensions={})
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +45,7 @@ def study(source: Source) -> Study:
     }
     dimensions = {name: usual.dimensions[name].model_copy(update={"column": column}) for name, column in columns.items()}
     kinds = ("attitude", "behaviour", "experience", "knowledge")
-    changes = {"survey": usual.survey.model_copy(update={"country": source.country}), "dimensions": dimensions}
+    changes = {"survey": usual.survey.model_copy(update={"country": source.country, "wave": None}), "dimensions": dimensions}
     return usual.model_copy(update={**changes, "items": usual.items.model_copy(update={"kinds": kinds, "limit": None})})
 
 

@@ -20,11 +20,12 @@ ANSWERS, RESPONDENTS, WEIGHTS = (f"assert_{name}_quarantine_within_limit" for na
 LIMITS = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, country="SGP")
 COLUMNS = ["version", "B_COUNTRY", "B_COUNTRY_ALPHA", "A_YEAR", "D_INTERVIEW", "W_WEIGHT", "Q260", "Q262", "Q289", "Q290"]
 ITEMS = ["Q1", "Q2", "Q3", "Q27", "Q48", "Q57", "Q106", "Q152", "Q164", "Q171"]
+MORE = [f"Q{number}" for number in (*range(4, 7), *range(28, 47), *range(58, 81))]  # as many as tell people apart
 
 
 @pytest.fixture(scope="module")
 def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
-    return survey(tmp_path_factory.mktemp("sound")).head(400)[[*COLUMNS, *ITEMS]]
+    return survey(tmp_path_factory.mktemp("sound")).head(400)[[*COLUMNS, *ITEMS, *MORE]]
 
 
 def mapped(column: str, **texts: str) -> Change:
@@ -81,6 +82,10 @@ CAUGHT: dict[str, tuple[Change, str]] = {
     "weights in per cent": (made("W_WEIGHT", lambda cells: cells + "%"), "none of the 400 weights"),
     "weights that are missing codes": (some("W_WEIGHT", "-99"), WEIGHTS),
     "respondents doubled": (lambda table: pd.concat([table, table]), "assert_no_row_is_repeated"),
+    "respondents copied under new numbers": (
+        lambda table: pd.concat([table, table.assign(D_INTERVIEW=table["D_INTERVIEW"] + "9")]),
+        "assert_no_row_is_repeated",
+    ),
     "one respondent copied twenty times": (lambda table: pd.concat([table, *[table.head(1)] * 20]), "assert_no_row_is_repeated"),
     "another country's rows mixed in": (some("B_COUNTRY_ALPHA", "USA"), "has 2 countries"),
     "another wave's rows mixed in": (some("A_YEAR", "2012"), "A_YEAR holds"),

@@ -111,6 +111,20 @@ def test_a_cell_needs_its_effective_n_too(answered: Warehouse) -> None:
     assert {item for (item,) in found} == {"Q1"}
 
 
+def test_a_question_without_the_cell_of_everybody_is_not_asked(warehouse: Warehouse) -> None:
+    """One respondent of great weight makes everybody's effective n smaller than a part's."""
+    people = [(f"r{number}", "part", 1.0) for number in range(10)] + [("heavy", "rest", 50.0)]
+    warehouse.given(
+        "memberships", "respondent_id subgroup_id weight", [(name, group, weight) for name, part, weight in people for group in ("all", part)]
+    )
+    warehouse.given("subgroups", "subgroup_id", [("all",), ("part",)])
+    warehouse.given("items", "item", [("Q1",)])
+    warehouse.given("options", "item code position", [("Q1", 1, 0), ("Q1", 2, 1)])
+    warehouse.given("stg_answers", "respondent_id item code", [(name, "Q1", 1) for name, *_ in people])
+    assert warehouse.run("marts/distributions", SHARES, minimum_respondents=2, minimum_effective_n=5) == []
+    assert warehouse.run("marts/distributions", SHARES, minimum_respondents=2, minimum_effective_n=1) != []
+
+
 def test_peers_trap_2_a_missing_answer_is_in_no_share_no_count_and_no_effective_n(warehouse: Warehouse) -> None:
     """Elsewhere -1 (don't know) was averaged into targets as if it were a step of the scale."""
     people = [("ann", 1.0), ("bob", 9.0), ("eve", 1.0)]
