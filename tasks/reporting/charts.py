@@ -40,6 +40,7 @@ class Canvas(NamedTuple):
 
 WIDE = Canvas(width=860, labels=200, margin=56, font=14, characters=28)
 NARROW = Canvas(width=336, labels=116, margin=48, font=13, characters=16)
+ROOM_FOR_LABELS = 1.16  # of an axis that ends at 100%: the label of a bar stands behind its end
 
 
 def headline(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
@@ -62,11 +63,12 @@ def _bars(frame: pd.DataFrame, *, canvas: Canvas, inner: int, labelled: bool) ->
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=order, paddingInner=0.28), axis=_row_axis(canvas, labelled))
     base = alt.Chart(rows).encode(y=y)
     axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
-    x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=axis)
+    x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, ROOM_FOR_LABELS]), axis=axis)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=alt.Color("colour:N", scale=None))
     texts = base.mark_text(align="left", dx=5, color=INK).encode(x=x, text="text:N")
     national = alt.Chart(rows[rows["name"] == "National mode"]).mark_rule(strokeDash=[4, 3], color=INK, opacity=0.7)
-    layers = alt.layer(bars, national.encode(x=x), texts)
+    halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=5, strokeJoin="round").encode(x=x, text="text:N")
+    layers = alt.layer(bars, national.encode(x=x), halo, texts)
     title = alt.TitleParams(str(rows["panel"].iloc[0]), anchor="start", frame="bounds" if canvas is NARROW else "group")
     return layers.properties(width=inner, height=alt.Step(38 if canvas is NARROW else 32), title=title)
 
