@@ -71,10 +71,6 @@ class GroupRow(NamedTuple):
         return difference(self.tuned_nmae, self.base_nmae)
 
     @property
-    def base_skill(self) -> float | None:
-        return skill(self.base, self.national)
-
-    @property
     def tuned_skill(self) -> float | None:
         return skill(self.tuned, self.national)
 
