@@ -123,7 +123,7 @@ def _run_side(name: str, path: str, *, out: Path) -> None:
 
 
 def _study(shape: Shape) -> Study:
-    usual = load_study("country-w7")
+    usual = load_study("country")
     columns = {"sex": shape.sex, "age_group": shape.age, "religion": shape.religion}
     dimensions = {name: usual.dimensions[name].model_copy(update={"column": column}) for name, column in columns.items()}
     survey = usual.survey.model_copy(update={"country": COUNTRIES[1], "wave": 6 if shape.codebook == INTEGRATED else None})

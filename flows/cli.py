@@ -35,15 +35,15 @@ WORKSPACE = Path("workspace")
 @app.command()
 def run(
     study: Annotated[str, typer.Argument(help=f"One of {', '.join(shipped_studies())}, or the path of a YAML file.")],
-    survey: Annotated[list[Path] | None, typer.Option(help="The survey file, instead of the study's own.")] = None,
-    country: Annotated[str | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries.")] = None,
+    survey: Annotated[list[Path] | None, typer.Option(help="The survey file, instead of the study's own; repeated for several.")] = None,
+    country: Annotated[list[str] | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries; repeated, or ALL.")] = None,
     model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, or a model folder.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, for example training.epochs=3.")] = None,
     codebook: Annotated[Path | None, typer.Option(help="A codebook of yours, for a wave that has none (`valuescape codebook`).")] = None,
     workspace: Workspace = WORKSPACE,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")] = False,
 ) -> None:
-    """Run a whole study. Example: valuescape run country-w7 --survey F00010885-WVS_Wave_7.xlsx
+    """Run a whole study. Example: valuescape run country --survey F00010885-WVS_Wave_7.xlsx
 
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
@@ -57,7 +57,7 @@ def run(
         "workspace": str(workspace.resolve()),
         "fresh": fresh,
     }
-    choices = overridden(set_, surveys=parameters["surveys"], country=country, model=parameters["model"])
+    choices = overridden(set_, surveys=parameters["surveys"], country=country, model=model)
     checked = load_study(study, overrides=choices)
     _refuse_early(checked, workspace)
     parameters |= _whole_paths(checked)
@@ -81,14 +81,14 @@ def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
 
 def _whole_paths(study: Study) -> dict[str, Any]:
     """The study's files wherever it is executed: a worker, or a retry of the run, may start in another folder."""
-    surveys = [] if study.survey.is_synthetic else [str(study.survey.path())]
+    surveys = [] if study.survey.is_synthetic else [str(path) for path in study.survey.paths()]
     return {"surveys": surveys, "model": str(Path(study.model.name).resolve()) if Path(study.model.name).is_dir() else study.model.name}
 
 
 def _refuse_early(study: Study, workspace: Path) -> None:
     """What is plainly wrong with the survey file or the workspace is said before a server starts."""
-    if not study.survey.is_synthetic:
-        readable_format(study.survey.path())
+    for path in [] if study.survey.is_synthetic else study.survey.paths():
+        readable_format(path)
     make_workspace(workspace)
 
 

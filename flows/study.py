@@ -14,7 +14,7 @@ from tasks.evaluation.steps import score_baselines, score_model
 from tasks.fairness.steps import measure
 from tasks.files import FileSet, file_set
 from tasks.intake.ingest import read_report
-from tasks.intake.steps import ingest_survey, write_synthetic_survey
+from tasks.intake.steps import ingest_survey, pool_surveys, write_synthetic_survey
 from tasks.prompting.steps import build_pairs
 from tasks.quality.evidence import Limits
 from tasks.quality.steps import check_gate
@@ -28,7 +28,7 @@ from tasks.training.steps import finetune, prepare_model
 def study_flow(
     study: str = "sample",
     surveys: list[str] | None = None,
-    country: str | None = None,
+    country: str | list[str] | None = None,
     model: str | None = None,
     overrides: list[str] | None = None,
     workspace: str | None = None,
@@ -38,8 +38,8 @@ def study_flow(
 
     Args:
         study: a name in flows/studies, or the path of a YAML file.
-        surveys: the survey file, instead of the study's own.
-        country: ISO 3166-1 alpha-3, for a file with several countries.
+        surveys: the survey files, instead of the study's own.
+        country: ISO 3166-1 alpha-3, one or several, for a file with several countries; ALL for all of them.
         model: `sample`, a Hugging Face name, or a model folder.
         overrides: lines `section.key=value` that change the study.
         workspace: the folder that holds surveys, runs and results; VALUESCAPE_HOME, or ./workspace, when left out.
@@ -67,24 +67,35 @@ def study_flow(
 
 def _tables(run: StudyRun) -> tuple[FileSet, FileSet]:
     """Survey -> staged answers -> subgroup tables -> pairs, each behind its gate."""
-    survey = _survey(run)
-    staged = run.step(ingest_survey, survey, _codebook(run), run.study, folder=run.workspace / "surveys")
-    run.survey = read_report(staged)
-    _gate(run, "intake", staged)
-    _gate(run, "staging", staged)
+    staged = _staged(run)
     marts = run.step(build_marts, staged, run.study)
     _gate(run, "marts", marts)
-    pairs = run.step(build_pairs, marts, run.study, run.survey["country_name"])
+    pairs = run.step(build_pairs, marts, run.study, run.survey["populations"])
     _gate(run, "pairs", pairs)
     return marts, pairs
 
 
-def _survey(run: StudyRun) -> FileSet:
-    """The user's file where it lies, or the synthetic survey."""
+def _staged(run: StudyRun) -> FileSet:
+    """Each file by itself and behind its gates, then all of them as one."""
+    files = []
+    for number, survey in enumerate(_surveys(run), start=1):
+        files.append(run.step(ingest_survey, survey, _codebook(run), run.study, folder=run.workspace / "surveys"))
+        run.survey = read_report(files[-1])
+        of_file = "" if run.study.survey.has_one_file else f"-{number}"
+        _gate(run, f"intake{of_file}", files[-1])
+        _gate(run, f"staging{of_file}", files[-1])
+    if len(files) == 1:
+        return files[0]
+    pooled = run.step(pool_surveys, files, _codebook(run), folder=run.workspace / "surveys")
+    run.survey = read_report(pooled)
+    return pooled
+
+
+def _surveys(run: StudyRun) -> list[FileSet]:
+    """The user's files where they lie, or the synthetic survey."""
     if run.study.survey.is_synthetic:
-        return run.step(write_synthetic_survey, run.study.survey.synthetic_seed, folder=run.workspace / "surveys" / "synthetic")
-    path = run.study.survey.path()
-    return file_set(path.parent, [path.name])
+        return [run.step(write_synthetic_survey, run.study.survey.synthetic_seed, folder=run.workspace / "surveys" / "synthetic")]
+    return [file_set(path.parent, [path.name]) for path in run.study.survey.paths()]
 
 
 def _codebook(run: StudyRun) -> list[FileSet]:
@@ -100,6 +111,6 @@ def _gate(run: StudyRun, stage: str, *made: FileSet) -> None:
         minimum_effective_n=run.study.subgroups.minimum_effective_n,
         subgroup_order=run.study.subgroups.order,
         quarantine_limit=run.study.survey.quarantine_limit,
-        country=str(run.survey["country"]),
+        countries=sorted({population["country"] for population in run.survey["populations"]}),
     )
     run.step(check_gate, stage, list(made), limits)

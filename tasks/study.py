@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
 from tasks.errors import InputError
 
@@ -20,9 +20,14 @@ Positive = Annotated[int, Field(gt=0)]
 PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Some = Field(min_length=1)
+Names = str | Annotated[tuple[str, ...], Some]
+Waves = Positive | Annotated[tuple[Positive, ...], Some]
+Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
+Column = str | dict[int | str, str]
+EVERY = "ALL"  # all countries of a file
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # The dimension column of the landscape and metrics tables holds these beside the study's own.
-TAKEN_NAMES = ("all", "topic", "subgroup")
+TAKEN_NAMES = ("all", "topic", "subgroup", "country", "wave")
 
 
 class Section(BaseModel):
@@ -30,12 +35,13 @@ class Section(BaseModel):
 
 
 class SurveySection(Section):
-    """Where the answers come from. `file: synthetic` is the survey that ships with the project; `wave` chooses from a file of several; `weight` is
-    the wave's official one when left out, and `none` weighs all alike; `codebook` is a file of yours, for a wave that has no shipped one."""
+    """Where the answers come from: one file or several, of one country or several, one wave or several; of what a file has, `country` (EVERY for
+    all) and `wave` choose. `file: synthetic` is the survey that ships with the project; `weight` is each wave's official one when left out, and
+    `none` weighs all alike; `codebook` is a file of yours, for a wave that has no shipped one."""
 
-    file: str | None = None
-    country: str | None = None
-    wave: Positive | None = None
+    file: Names | None = None
+    country: Names | None = None
+    wave: Waves | None = None
     weight: str | None = None
     codebook: str | None = None
     quarantine_limit: Share = 0.005
@@ -45,16 +51,31 @@ class SurveySection(Section):
     def is_synthetic(self) -> bool:
         return self.file == "synthetic"
 
-    def path(self) -> Path:
-        """The user's file. Raises InputError when none is named, or none is there."""
+    @property
+    def countries(self) -> tuple[str, ...]:
+        return _several(self.country)
+
+    @property
+    def waves(self) -> tuple[int, ...]:
+        return _several(self.wave)
+
+    @property
+    def has_one_file(self) -> bool:
+        return len(_several(self.file)) <= 1
+
+    def paths(self) -> list[Path]:
+        """The user's files. Raises InputError when none is named, or one is not there, or twice."""
         if self.file is None:
             raise InputError(
                 "this study takes a survey file of yours: give it as --survey FILE. World Values Survey files are downloaded from the survey's own "
                 "site (worldvaluessurvey.org, Data and documentation), in any of its formats"
             )
-        found = Path(self.file).expanduser().resolve()
-        if not found.is_file():
-            raise InputError(f"survey file {found} does not exist or is no file. Give the path of the file as downloaded and unzipped")
+        found = [Path(name).expanduser().resolve() for name in _several(self.file)]
+        for path in found:
+            if not path.is_file():
+                raise InputError(f"survey file {path} does not exist or is no file. Give the path of the file as downloaded and unzipped")
+            if found.count(path) > 1:
+                raise InputError(f"survey file {path} is given twice; its respondents would count twice. Give it once")
         return found
 
     def codebook_path(self) -> Path | None:
@@ -65,14 +86,23 @@ class SurveySection(Section):
         return found
 
 
-class DimensionSection(Section):
-    """One respondent column as a dimension. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves
-    the respondents out of the dimension); `persona` puts a level in words; `phrases` replace it for single levels."""
+class RefineSection(Section):
+    """Levels by another, finer column: `levels` maps its codes or labels to them (Q289CS9: 90101000 is Taoist, which Q289 counts as Other)."""
 
-    column: str
+    column: Column
+    levels: dict[Text, str]
+
+
+class DimensionSection(Section):
+    """One respondent column as a dimension: by its code, by what it holds (`sex`, `age`, `ethnicity`, `religion`: each wave has its own code), or
+    by a code for each wave. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves the respondents out of the
+    dimension); `refine` takes some levels from another column; `persona` puts a level in words; `phrases` replace it for single levels."""
+
+    column: Column
     persona: str
     bands: tuple[int, ...] | None = None
-    levels: dict[str, str | None] = {}
+    levels: dict[Text, str | None] = {}
+    refine: RefineSection | None = None
     phrases: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -100,14 +130,26 @@ class SubgroupsSection(Section):
 
 
 class SplitSection(Section):
-    """`held_out`: share of the highest order's intersections never trained; `id_test`: share of the trained subgroups' cells kept back;
-    `validation`: of the rest."""
+    """`kind`: what the model never sees: a `held_out` share of the highest order's intersections, of the countries or of the waves, or exactly the
+    countries (ISO codes) or waves of `unseen`. `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
 
-    kind: Literal["unseen_subgroup"] = "unseen_subgroup"
+    kind: Literal["unseen_subgroup", "unseen_country", "unseen_wave"] = "unseen_subgroup"
+    unseen: Annotated[tuple[Text, ...], Some] | None = None
     overlap: Literal["keep"] = "keep"
     held_out: Share = 0.3
     id_test: Share = 0.1
     validation: Share = 0.1
+
+    @property
+    def dimension(self) -> str | None:
+        """The dimension whose levels are held out whole; None when intersections are."""
+        return None if self.kind == "unseen_subgroup" else self.kind.removeprefix("unseen_")
+
+    @model_validator(mode="after")
+    def _names_what_it_holds_out(self) -> "SplitSection":
+        if self.unseen and self.dimension is None:
+            raise ValueError("unseen names levels that are held out whole, and kind is unseen_subgroup; set it to unseen_country or unseen_wave")
+        return self
 
 
 class PromptSection(Section):
@@ -198,12 +240,22 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
         raise InputError(f"study {path}: {_explain(error)}") from error
 
 
-def overridden(overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | None = None, model: str | None = None) -> list[str]:
-    """The command line's choices as lines for `load_study`. Raises InputError for more survey files than a study can take."""
-    if surveys and len(surveys) > 1:
-        raise InputError(f"{len(surveys)} survey files were given; a study takes one. Run a study for each of them")
-    named = {"survey.file": surveys[0] if surveys else None, "survey.country": country, "model.name": model}
+def overridden(
+    overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | list[str] | None = None, model: str | None = None
+) -> list[str]:
+    """The command line's choices as lines for `load_study`."""
+    named = {"survey.file": _one_or_list(surveys), "survey.country": _one_or_list(country), "model.name": model}
     return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
+
+
+def _one_or_list(values: str | list[str] | None) -> str | list[str] | None:
+    return values[0] if isinstance(values, list) and len(values) == 1 else values
+
+
+def _several(value: Any) -> tuple[Any, ...]:
+    if value is None:
+        return ()
+    return value if isinstance(value, tuple) else (value,)
 
 
 def shipped_studies() -> list[str]:

@@ -36,9 +36,12 @@ class Warehouse:
 
     def given_respondents(self, respondents: dict[str, tuple[float, dict[str, str]]]) -> None:
         """respondent_id -> weight, traits."""
-        self.connection.execute("create table stg_respondents (respondent_id varchar, weight double, traits map(varchar, varchar))")
+        columns = "respondent_id varchar, weight double, traits map(varchar, varchar), country varchar default 'SGP', wave integer default 7"
+        self.connection.execute(f"create table stg_respondents ({columns})")
         rows = [(name, weight, list(traits), list(traits.values())) for name, (weight, traits) in respondents.items()]
-        self.connection.executemany("insert into stg_respondents values (?, ?, map(?::varchar[], ?::varchar[]))", rows)
+        self.connection.executemany(
+            "insert into stg_respondents (respondent_id, weight, traits) values (?, ?, map(?::varchar[], ?::varchar[]))", rows
+        )
 
     def run(self, name: str, columns: str, **parameters: Any) -> list[Row]:
         """Every row of the relation, in its order, with the columns that matter."""

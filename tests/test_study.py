@@ -37,7 +37,7 @@ def refusal(path: str, *overrides: str) -> str:
 
 
 def test_the_studies_that_the_project_promises_are_shipped() -> None:
-    assert {"sample", "singapore-w7", "country-w7", "tan2026"} <= set(shipped_studies())
+    assert {"sample", "singapore-w7", "country", "tan2026"} <= set(shipped_studies())
 
 
 @pytest.mark.parametrize("name", shipped_studies())
@@ -121,9 +121,15 @@ def test_the_command_line_s_choices_become_overrides() -> None:
     assert overridden(None) == []
 
 
-def test_two_survey_files_are_refused() -> None:
-    with pytest.raises(InputError, match="2 survey files were given; a study takes one"):
-        overridden(None, surveys=["a.csv", "b.csv"])
+def test_several_files_countries_and_waves_are_one_survey(tmp_path: Path) -> None:
+    files = [tmp_path / name for name in ("a.csv", "b.csv")]
+    for file in files:
+        file.write_text("version\n")
+    lines = overridden(["survey.wave=[6, 7]"], surveys=[str(file) for file in files], country=["SGP", "USA"])
+    survey = load_study("country", overrides=lines).survey
+    assert (survey.paths(), survey.countries, survey.waves, survey.has_one_file) == (files, ("SGP", "USA"), (6, 7), False)
+    with pytest.raises(InputError, match=r"a.csv is given twice; its respondents would count twice"):
+        load_study("country", overrides=overridden(None, surveys=[str(files[0])] * 2)).survey.paths()
 
 
 # What is refused
@@ -214,10 +220,10 @@ def test_the_survey_of_a_study_is_the_synthetic_one_or_a_file_that_is_there(writ
     assert load_study("sample").survey.is_synthetic
     survey = load_study(written(survey={"file": str(tmp_path / "wave7.csv")})).survey
     assert not survey.is_synthetic
-    assert survey.path() == tmp_path / "wave7.csv"
+    assert survey.paths() == [tmp_path / "wave7.csv"]
 
 
 @pytest.mark.parametrize(("file", "message"), [(None, "give it as --survey FILE"), ("gone.csv", "gone.csv does not exist or is no file")])
 def test_a_survey_file_that_is_not_named_or_not_there_is_asked_for(written: Any, file: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
-        load_study(written(survey={"file": file})).survey.path()
+        load_study(written(survey={"file": file})).survey.paths()

@@ -1,4 +1,5 @@
 -- one row per subgroup that lacks one of its parents (one trait fewer each): baselines and splits would read a table that is not there
+-- A held-out country's subgroup may be the only one with its trait.
 with named as (
     select
         subgroup_id,
@@ -21,4 +22,6 @@ select
     coalesce(found.parents, 0) as parents_found,
 from subgroups
 left join found using (subgroup_id)
-where coalesce(found.parents, 0) != subgroups.subgroup_order
+where
+    coalesce(found.parents, 0) != subgroups.subgroup_order
+    and not subgroups.unseen

@@ -1,4 +1,4 @@
--- one row per other country or year-less group among the respondents: a file of several countries was not cut down to $country
+-- one row per other country or year-less group among the respondents: a file of several countries was not cut down to $countries
 select
     country,
     wave,
@@ -6,7 +6,7 @@ select
     count(*) as respondents,
 from stg_respondents
 where
-    country is distinct from $country
+    list_contains($countries, country) is not true
     or wave is null
     or year is null
 group by country, wave, year

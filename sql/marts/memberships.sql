@@ -1,10 +1,36 @@
 -- one row per respondent and subgroup that they belong to: everybody, and every set of up to $subgroup_order traits
-with respondents as (
+-- Each country's wave weighs alike, whatever its number of respondents. Respondents of a held-out country or wave ($held_out, levels of
+-- $held_out_dimension) count in its own subgroups only: what is trained must not know their answers.
+with populations as (
+    select
+        country,
+        wave,
+        sum(weight) as weight,
+    from stg_respondents
+    group by all
+),
+
+people as (
+    select
+        stg_respondents.respondent_id,
+        stg_respondents.weight / populations.weight as weight,
+        map_concat(stg_respondents.traits, map { 'country': populations.country, 'wave': populations.wave::varchar }) as traits,
+    from stg_respondents
+    join populations using (country, wave)
+),
+
+held_out as (
+    select respondent_id
+    from people
+    where list_contains($held_out, traits[$held_out_dimension])
+),
+
+respondents as (
     select
         respondent_id,
         weight,
         unnest(map_entries(traits)) as trait,
-    from stg_respondents
+    from people
 ),
 
 traits as (
@@ -16,6 +42,7 @@ traits as (
         trait.key || '=' || trait.value as trait_id,
         list_position($dimensions, trait.key) as position,
     from respondents
+    where list_contains($dimensions, trait.key)
 ),
 
 everybody as (
@@ -28,7 +55,7 @@ everybody as (
         []::varchar[] as dimensions,
         []::varchar[] as levels,
         []::varchar[] as parents,
-    from stg_respondents
+    from people
 ),
 
 singles as (
@@ -89,5 +116,11 @@ members as (
     select * from triples
 )
 
-select * from members
-where subgroup_order <= $subgroup_order
+select *
+from members
+where
+    subgroup_order <= $subgroup_order
+    and (
+        list_contains(dimensions, $held_out_dimension)
+        or respondent_id not in (select held_out.respondent_id from held_out)
+    )

@@ -8,7 +8,9 @@ with fielded as (
 )
 
 select
+    codebook_items.item_order,
     codebook_items.item,
+    codebook_items.integrated,
     codebook_items.topic,
     codebook_items.kind,
     codebook_items.scale,

@@ -8,7 +8,6 @@
 The format is sniffed from the content. Another one needs a line in SIGNATURES and a reader in READERS.
 """
 
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,9 +17,10 @@ import duckdb
 
 from tasks.errors import InputError
 from tasks.intake.headers import FORMATS, QUESTION, WHAT_TO_DO, understood
-from tasks.intake.raw import RawSurvey, store
+from tasks.intake.layout import FACT_COLUMNS
+from tasks.intake.raw import ChosenRows, RawSurvey, hold_facts, offered
 from tasks.intake.readers.archive import check_archive, unpack
-from tasks.intake.readers.delimited import damaged, read_delimited
+from tasks.intake.readers.delimited import read_delimited
 from tasks.intake.readers.excel import read_excel
 from tasks.intake.readers.r_data import read_r
 from tasks.intake.readers.statistical import read_spss, read_stata
@@ -37,20 +37,23 @@ READERS: dict[str, Callable[[Path, Path], Table]] = {
 }
 MEMORY = "2GiB"  # of DuckDB, past which it works on disk
 OFFICIAL_NAMES = {CSV: "Csv", XLSX: "Excel", SPSS: "Spss", STATA: "Stata", R: "R"}
-NUMBER = re.compile(r"\s*-?(\d+([.,]\d*)?|[.,]\d+)(e[-+]?\d+)?\s*|\s*", re.IGNORECASE)
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[RawSurvey]:
-    """A survey for a look: its database is in a private temporary folder that goes when the look ends. Raises InputError as read_survey does."""
+    """All of a survey for a look: its database is in a private temporary folder that goes when the look ends. Raises InputError as read_survey
+    does."""
     readable_format(path)
     with TemporaryDirectory(prefix="valuescape-") as name, connect(Path(name) / "survey.duckdb", readable=[path]) as connection:
-        yield read_survey(path, connection=connection, folder=Path(name))
+        with read_survey(path, connection=connection, folder=Path(name)) as raw:
+            kept = keep(raw)
+        yield kept
 
 
-def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Path, file: str = "") -> RawSurvey:
-    """Read a survey file of any known format into the table raw_responses of `connection`, which can read `path` and `folder`; respondents are
-    known by `file` and their row, and what has to be written on the way is written into `folder` and removed.
+@contextmanager
+def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Path, file: str = "") -> Iterator[RawSurvey]:
+    """A survey file of any known format, open for `keep`, through a `connection` that can read `path` and `folder`; respondents are known by `file`
+    and their row, and what has to be written on the way is written into `folder` and removed.
 
     Raises InputError for a file that is missing, empty, damaged, of another format, without survey columns or with duplicate ones.
     """
@@ -59,14 +62,20 @@ def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Pa
         container, found = _unzipped(path, Path(name))
         table = READERS[container](found, Path(name))
         headers = understood(table.header, name=path.name)
-        try:
-            respondents = store(connection, table.cells, codes=list(headers), file=file, label=f"reading {path.name}")
-        except (duckdb.InvalidInputException, duckdb.ConversionException) as error:
-            raise damaged(path, str(error)) from None  # DuckDB's message quotes the respondent's row
-    if not respondents:
-        raise InputError(f"{path.name}: found {len(headers)} columns and no respondent, expected one row per respondent. Download the file again")
-    raw = RawSurvey(path, container, table.encoding, headers, respondents, connection)
-    return raw._replace(format=_official_format(raw))
+        facts = [code for code in headers if code in FACT_COLUMNS] or list(headers)[:1]
+        with offered(connection, table.cells, codes=list(headers), folder=Path(name), label=f"reading {path.name}"):
+            respondents = hold_facts(connection, path=path, columns=facts)
+            if not respondents:
+                raise InputError(
+                    f"{path.name}: found {len(headers)} columns and no respondent, expected one row per respondent. Download the file again"
+                )
+            yield RawSurvey(path, container, table.encoding, headers, respondents, connection, file, held=frozenset(facts))
+
+
+def keep(raw: RawSurvey, *, columns: list[str] | None = None, rows: ChosenRows | None = None) -> RawSurvey:
+    """What is used of the survey, in raw_responses, and which of the official downloads the file is."""
+    kept = raw.keep(columns=columns, rows=rows)
+    return kept._replace(format=_official_format(kept))
 
 
 def readable_format(path: Path) -> str:
@@ -97,6 +106,5 @@ def _official_format(raw: RawSurvey) -> str:
     name = OFFICIAL_NAMES[raw.format]
     if raw.format not in (CSV, XLSX):
         return name
-    questions = [code for code in raw.headers if QUESTION.fullmatch(code)]
-    labels = any(not NUMBER.fullmatch(cell) for code in questions for cell in raw.cells(code))
-    return f"{name}Txt" if labels else name
+    questions = [code for code in raw.held if QUESTION.fullmatch(code)]
+    return f"{name}Txt" if raw.answers_in_words(questions) else name

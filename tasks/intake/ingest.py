@@ -10,31 +10,32 @@ the respondent stands for.
 
 import json
 from collections import Counter
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pandas as pd
 
-from tasks.errors import InputError, StepError
-from tasks.files import FileSet, file_set, hash_of, sha256_of, write_atomically, write_json
-from tasks.intake.choices import Dimensions, Source, choose
-from tasks.intake.codebook import CODEBOOKS_FOLDER, load_codebook_file
-from tasks.intake.formats import read_survey, readable_format
-from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values
+from tasks.errors import InputError
+from tasks.files import FileSet, file_set, hash_of, sha256_of, write_json
+from tasks.intake.choices import Dimensions, Source, check_levels, choose, columns_of
+from tasks.intake.codebook import CODEBOOKS_FOLDER, INTEGRATED, load_codebook_file
+from tasks.intake.formats import keep, read_survey, readable_format
+from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values, refining_resolver
+from tasks.intake.layout import country_name
 from tasks.study import DimensionSection, SurveySection
-from tasks.warehouse.database import build, connect, count, frame
+from tasks.warehouse.database import build, connect, count, frame, load, new_database
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 HASH_DIGITS = 12
-TABLES = ("raw_responses", "items", "options", "value_map", "quarantine", "stg_respondents", "stg_answers")
+TABLES = ("raw_responses", "items", "options", "codebook_options", "value_map", "quarantine", "stg_respondents", "stg_answers")
 
 
 def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, DimensionSection], folder: Path, codebook: Path | None = None) -> FileSet:
-    """Build <folder>/<key>.duckdb and <key>.json anew, whatever stands there: it may be damaged. The key is what the file holds, the codebook and
-    the study's choices.
+    """Build <folder>/<key>.duckdb and <key>.json of one file anew, whatever stands there: it may be damaged. The key is what the file holds, the
+    codebook and the study's choices.
 
     Raises InputError for a file or a choice that cannot be studied, StepError when the folder cannot take the result.
     """
@@ -42,17 +43,15 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
     sha256 = sha256_of(survey)
     key = _key(sha256, section=section, dimensions=dimensions, codebook=codebook)
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
-    try:
-        with _new_database(database, survey=survey) as connection:
-            raw = read_survey(survey, connection=connection, folder=folder, file=sha256[:HASH_DIGITS])
+    with new_database(database, readable=[survey]) as connection:
+        with read_survey(survey, connection=connection, folder=folder, file=sha256[:HASH_DIGITS]) as raw:
             source = choose(raw, section=section, dimensions=dimensions, codebook=codebook)
-            _build_raw(connection, source=source)
-            _build_staging(connection, source=source)
-            found = _report(connection, source=source)
-        write_json(report, {"file": survey.name, "file_sha256": sha256, **found})
-    except (duckdb.OperationalError, duckdb.FatalException) as error:  # a full disk is a failed commit to DuckDB
-        problem = str(error).splitlines()[0]
-        raise StepError(f"cannot write {database}: {problem}. Free some space, or choose another --workspace") from error
+            source = replace(source, raw=keep(raw, columns=source.kept_columns, rows=source.rows))
+        check_levels(source)
+        _build_raw(connection, source=source)
+        _build_staging(connection, source=source)
+        found = _report(connection, source=source)
+    write_json(report, {"file": survey.name, "file_sha256": sha256, **found})
     return file_set(folder, [database.name, report.name], rows=_rows(database))
 
 
@@ -79,9 +78,10 @@ def _told_levels(counts: dict[str, int], *, least: int) -> dict[str, int]:
 
 def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions, codebook: Path | None) -> str:
     """Wording of personas, limits of gates and the file's name change nothing that is built here."""
-    choices = [(name, dimension.column, dimension.bands, sorted(dimension.levels.items())) for name, dimension in dimensions.items()]
+    choices = [dimension.model_dump(mode="json", exclude={"persona", "phrases"}) for dimension in dimensions.values()]
     books = load_codebook_file(codebook).content_hash if codebook else [sha256_of(path) for path in sorted(CODEBOOKS_FOLDER.glob("*.csv"))]
-    return hash_of([CODE_VERSION, sha256, books, section.country, section.wave, section.weight, choices])[:16]
+    chosen = [section.countries, section.waves, section.weight, section.has_one_file]
+    return hash_of([CODE_VERSION, sha256, books, chosen, list(dimensions), choices])[:16]
 
 
 def _rows(database: Path) -> dict[str, int]:
@@ -89,60 +89,66 @@ def _rows(database: Path) -> dict[str, int]:
         return {table: count(connection, table) for table in TABLES}
 
 
-@contextmanager
-def _new_database(path: Path, *, survey: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    """A database under a temporary name, which gets its name when all of its tables are made."""
-    with write_atomically(path) as temporary:
-        try:
-            with connect(temporary, readable=[survey]) as connection:
-                yield connection
-                connection.execute("checkpoint")
-        finally:
-            temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
-
-
 def _build_raw(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
-    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns, **source.rows._asdict())
+    build(connection, "raw/raw_cells", temporary=True, columns=source.used_columns)
     build(connection, "raw/raw_values", temporary=True, columns=source.mapped_columns)
     build(connection, "raw/raw_weights", temporary=True, weight_column=source.weight_column, country_column=source.layout.country_column)
 
 
 def _build_staging(connection: duckdb.DuckDBPyConnection, *, source: Source) -> None:
+    layout = source.layout
+    traits = [
+        (position, name, column, rank)
+        for position, (name, section) in enumerate(source.dimensions.items())
+        for rank, column in enumerate(columns_of(section))
+    ]
     lookups = {
         "mapped_values": map_values(frame(connection, "raw_values"), maps=_maps(source)),
         "codebook_items": _codebook_items(source),
-        "codebook_options": _codebook_options(source),
-        "country_cells": pd.DataFrame([(cell, name) for name, cells in source.layout.cells.items() for cell in cells], columns=["cell", "country"]),
-        "study_dimensions": pd.DataFrame(enumerate(source.dimensions), columns=["position", "dimension"]).astype({"dimension": "str"}),
+        "country_cells": _cells_frame(layout.cells, "country"),
+        "wave_cells": _cells_frame(layout.wave_cells, "wave").astype({"wave": "Int64"}),
+        "study_dimensions": pd.DataFrame(traits, columns=["position", "dimension", "column", "rank"]).astype({"dimension": "str", "column": "str"}),
     }
     for name, rows in lookups.items():
         connection.register(name, rows)
+    load(connection, "codebook_options", _codebook_options(source))
     for relation in ("value_map", "options", "items"):
         build(connection, f"staging/{relation}")
     build(connection, "staging/quarantine", weight_column=source.weight_column)
-    facts: dict[str, Any] = {"wave": source.wave, "country_column": source.layout.country_column, "year_column": source.layout.shape.year}
-    if not build(connection, "staging/stg_respondents", **facts):
-        respondents = source.layout.countries[source.country].respondents
+    columns: dict[str, Any] = {"country_column": layout.country_column, "year_column": layout.shape.year, "wave_column": layout.wave_column}
+    if not build(connection, "staging/stg_respondents", wave=layout.wave, **columns):
         raise InputError(
-            f"{source.raw.path.name}: none of the {respondents:,} weights in {source.weight_column} is a positive number. "
+            f"{source.raw.path.name}: none of the {count(connection, 'raw_responses'):,} weights in {source.weight_column} is a positive number. "
             "Name another weight column in survey.weight, or set it to none"
         )
     build(connection, "staging/stg_answers")
+
+
+def _cells_frame(cells: Mapping[Any, tuple[str, ...]], name: str) -> pd.DataFrame:
+    """The texts in a column, and what each stands for."""
+    return pd.DataFrame([(cell, value) for value, texts in cells.items() for cell in texts], columns=["cell", name]).astype({"cell": "str"})
 
 
 def _maps(source: Source) -> Maps:
     """For each column, what its texts are mapped for: an item (None), or one dimension and another."""
     maps: Maps = {item: {None: item_resolver(source.codebook.items[item])} for item in source.items}
     for name, section in source.dimensions.items():
-        vocabulary = source.codebook.vocabularies.get(section.column, {})
-        maps.setdefault(section.column, {})[name] = dimension_resolver(section, vocabulary=vocabulary)
+        column = str(section.column)
+        maps.setdefault(column, {})[name] = dimension_resolver(section, vocabulary=source.codebook.vocabularies.get(column, {}))
+        if section.refine:
+            maps.setdefault(str(section.refine.column), {})[name] = refining_resolver(section.refine)
     return maps
 
 
 def _codebook_items(source: Source) -> pd.DataFrame:
     items = [source.codebook.items[item] for item in source.items]
-    rows = [(order, item.item, item.topic, item.kind, item.scale, item.question, item.endpoints_only) for order, item in enumerate(items)]
-    return pd.DataFrame(rows, columns=["item_order", "item", "topic", "kind", "scale", "question", "endpoints_only"])
+    own_codes = source.codebook.wave == INTEGRATED
+    rows = [
+        (order, item.item, item.item if own_codes else item.integrated, item.topic, item.kind, item.scale, item.question, item.endpoints_only)
+        for order, item in enumerate(items)
+    ]
+    names = ["item_order", "item", "integrated", "topic", "kind", "scale", "question", "endpoints_only"]
+    return pd.DataFrame(rows, columns=names).astype({"integrated": "str"})
 
 
 def _codebook_options(source: Source) -> pd.DataFrame:
@@ -153,17 +159,14 @@ def _codebook_options(source: Source) -> pd.DataFrame:
 
 
 def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[str, Any]:
-    layout, country = source.layout, source.layout.countries[source.country]
+    layout = source.layout
     rules = frame(connection, "value_map").groupby("rule")["respondents"].sum()
     return {
         "format": source.raw.format,
+        "codebook": str(source.codebook.wave),
         "synthetic": layout.synthetic,
         "version": layout.version,
-        "wave": source.wave,
-        "country": source.country,
-        "country_name": country.name,
-        "year": _commonest_year(connection),
-        "respondents": count(connection, "stg_respondents"),
+        **described(populations_of(connection)),
         "weighted": source.weight_column is not None,
         "weight_column": source.weight_column,
         "items": count(connection, "items"),
@@ -173,9 +176,29 @@ def _report(connection: duckdb.DuckDBPyConnection, *, source: Source) -> dict[st
     }
 
 
-def _commonest_year(connection: duckdb.DuckDBPyConnection) -> int:
-    """Of the respondents that are studied: a country may be in several waves of the file."""
-    return int(connection.execute("select mode(year) from stg_respondents").fetchall()[0][0])
+def populations_of(connection: duckdb.DuckDBPyConnection) -> list[dict[str, Any]]:
+    """Each country in each wave: year is that of most of the respondents."""
+    counted = "select country, wave, mode(year)::integer as year, count(*) as respondents from stg_respondents group by all order by country, wave"
+    rows = connection.execute(counted).fetchall()
+    return [
+        {"country": country, "country_name": country_name(country), "wave": wave, "year": year, "respondents": respondents}
+        for country, wave, year, respondents in rows
+    ]
+
+
+def described(populations: list[dict[str, Any]]) -> dict[str, Any]:
+    """Who the respondents are, in the words of one population where there is one."""
+    return {
+        **{name: _joined([population[name] for population in populations]) for name in ("country", "country_name", "wave", "year")},
+        "respondents": sum(population["respondents"] for population in populations),
+        "populations": populations,
+    }
+
+
+def _joined(values: list[Any]) -> Any:
+    """The value that all share, or "a, b and c"."""
+    distinct = sorted(set(values))
+    return distinct[0] if len(distinct) == 1 else f"{', '.join(map(str, distinct[:-1]))} and {distinct[-1]}"
 
 
 def _respondents_of_levels(respondents: pd.DataFrame, *, source: Source) -> dict[str, dict[str, int]]:
@@ -186,7 +209,7 @@ def _respondents_of_levels(respondents: pd.DataFrame, *, source: Source) -> dict
             counted[name][level] += 1
     ordered = {}
     for name, section in source.dimensions.items():
-        vocabulary = source.codebook.vocabularies.get(section.column, {})
+        vocabulary = source.codebook.vocabularies.get(str(section.column), {})
         known = band_names(section.bands) if section.bands else [texts[0] for texts in vocabulary.values()]
         levels = sorted(counted[name], key=lambda level: (known.index(level) if level in known else len(known), -counted[name][level], level))
         ordered[name] = {level: counted[name][level] for level in levels}

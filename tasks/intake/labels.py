@@ -18,7 +18,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from tasks.intake.codebook import Item, is_missing_code
-from tasks.study import DimensionSection
+from tasks.study import DimensionSection, RefineSection
 
 OLDEST = 120
 UNKNOWN = "unknown"
@@ -129,13 +129,26 @@ def item_resolver(item: Item) -> Resolver:
 
 def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tuple[str, ...]]) -> Resolver:
     """A map for one dimension's column; the study's `levels` speak last, and first where they name the file's own text."""
-    find = _band_finder(section.bands, column=section.column) if section.bands else _level_finder(vocabulary, column=section.column)
+    column = str(section.column)
+    find = _band_finder(section.bands, column=column) if section.bands else _level_finder(vocabulary, column=column)
 
     def resolve(cell: str) -> Resolved:
         if cell.strip() in section.levels:
             return _renamed(section.levels[cell.strip()])
         found = find(cell)
         return _renamed(section.levels[found.level]) if found.level in section.levels else found
+
+    return resolve
+
+
+def refining_resolver(section: RefineSection) -> Resolver:
+    """A map for the column that refines a dimension, by code or label; its other texts leave the respondent the dimension's own level."""
+    known = {normalised(text): level for text, level in section.levels.items()}
+
+    def resolve(cell: str) -> Resolved:
+        numeric = _CODE.fullmatch(cell.strip())
+        level = known.get(numeric["code"] if numeric else normalised(cell)) or known.get(normalised(_without_country(cell)))
+        return Resolved(None, level, None if level else LEFT_OUT, "refine")
 
     return resolve
 

@@ -69,6 +69,10 @@ SHAPES = (
 )
 
 
+# What a file is asked before it is known which respondents are taken.
+FACT_COLUMNS = frozenset({VERSION, *WAVE_COLUMNS, *(column for shape in SHAPES for column in (*shape.country, shape.year, shape.wave) if column)})
+
+
 class Country(NamedTuple):
     """`year` is that of most of the respondents; `waves` counts them by wave, where a file has several."""
 

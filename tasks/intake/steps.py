@@ -5,7 +5,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from tasks.files import FileSet, file_set
-from tasks.intake import ingest, synthetic
+from tasks.intake import ingest, pool, synthetic
 from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.study import Study
 from tasks.warehouse.database import SQL_FOLDER
@@ -34,3 +34,12 @@ def ingest_survey(survey: FileSet, codebook: list[FileSet], study: Study, folder
     staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder, codebook=study.survey.codebook_path())
     get_run_logger().info("%d respondents, %d items", staged.rows["stg_respondents"], staged.rows["items"])
     return staged
+
+
+@task(name="pool the surveys", cache_key_fn=content_key("pool", version=1, read=(SQL_FOLDER / "pooled",)), **STORED, **TRIED_AGAIN)
+def pool_surveys(staged: list[FileSet], codebook: list[FileSet], folder: Path) -> FileSet:
+    """Several staged files as one (sql/pooled)."""
+    given = [files.path(next(iter(files.files))) for files in codebook]
+    pooled = pool.pool(staged, folder=folder, codebook=given[0] if given else None)
+    get_run_logger().info("%d respondents, %d items that all files asked", pooled.rows["stg_respondents"], pooled.rows["items"])
+    return pooled

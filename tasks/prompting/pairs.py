@@ -1,6 +1,6 @@
 """From marts to pairs: the split, the persona and the prompt of every cell that is asked of a model (sql/marts/pairs.sql).
 
-    pairs = build_pairs(marts, study, country="Singapore", folder=run_folder)
+    pairs = build_pairs(marts, study, populations=report["populations"], folder=run_folder)
 
 Beside tables/pairs.parquet it writes dataset/<split>.jsonl: the same pairs as chats, for other trainers.
 """
@@ -12,7 +12,7 @@ from typing import Any
 import pandas as pd
 
 from tasks.files import FileSet, file_set, write_atomically
-from tasks.prompting.persona import persona_of
+from tasks.prompting.persona import Places, persona_of, places_of
 from tasks.prompting.prompt import Question, answer_text, messages, render_prompt
 from tasks.study import Study
 from tasks.subgroups.splits import assign_splits
@@ -21,11 +21,11 @@ from tasks.warehouse import database
 MARTS = ["subgroups", "distributions", "targets", "items", "options"]
 
 
-def build_pairs(marts: FileSet, study: Study, *, country: str, folder: Path) -> FileSet:
-    """Write tables/pairs.parquet and dataset/*.jsonl."""
+def build_pairs(marts: FileSet, study: Study, *, populations: list[dict[str, Any]], folder: Path) -> FileSet:
+    """Write tables/pairs.parquet and dataset/*.jsonl. `populations`: country, country_name, wave and year of each that the survey has."""
     tables = {name: marts.read(name) for name in MARTS}
     tables["splits"] = assign_splits(tables["targets"], tables["subgroups"], section=study.split, seed=study.seed)
-    tables["personas"] = _personas(tables["subgroups"], study, country=country)
+    tables["personas"] = _personas(tables["subgroups"], study, places=places_of(populations))
     tables["prompts"] = _prompts(tables, study)
     with database.connect(folder=folder) as connection:
         connection.execute("set threads = 1")
@@ -38,10 +38,10 @@ def build_pairs(marts: FileSet, study: Study, *, country: str, folder: Path) -> 
     return file_set(folder, [*exported.files, *names], rows=exported.rows)
 
 
-def _personas(subgroups: pd.DataFrame, study: Study, *, country: str) -> pd.DataFrame:
+def _personas(subgroups: pd.DataFrame, study: Study, *, places: Places) -> pd.DataFrame:
     """subgroup_id, persona."""
     personas = [
-        persona_of(dict(zip(row["dimensions"], row["levels"], strict=True)), country=country, dimensions=study.dimensions)
+        persona_of(dict(zip(row["dimensions"], row["levels"], strict=True)), places=places, dimensions=study.dimensions)
         for row in subgroups.to_dict("records")
     ]
     return pd.DataFrame({"subgroup_id": subgroups["subgroup_id"], "persona": personas})

@@ -1,6 +1,7 @@
 """Prefect tasks of the prompting stage."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import get_run_logger, task
 
@@ -17,8 +18,8 @@ from tasks.warehouse.database import SQL_FOLDER
     **STORED,
     **TRIED_AGAIN,
 )
-def build_pairs(marts: FileSet, study: Study, country: str, folder: Path) -> FileSet:
+def build_pairs(marts: FileSet, study: Study, populations: list[dict[str, Any]], folder: Path) -> FileSet:
     """Splits, personas and prompts of every cell (sql/marts/pairs.sql)."""
-    made = pairs.build_pairs(marts, study, country=country, folder=folder)
+    made = pairs.build_pairs(marts, study, populations=populations, folder=folder)
     get_run_logger().info("%d pairs", made.rows["pairs"])
     return made

@@ -12,7 +12,7 @@ import pandas as pd
 from pydantic import BaseModel, ConfigDict
 
 from tasks.files import FileSet
-from tasks.quality.gate import Gate, GateResult, run_gate
+from tasks.quality.gate import Gate, GateResult, base_stage, run_gate
 from tasks.quality.suites import SuiteParameters, suite
 from tasks.warehouse import database
 
@@ -76,12 +76,12 @@ class Limits(BaseModel):
     minimum_effective_n: float
     subgroup_order: int
     quarantine_limit: float
-    country: str
+    countries: list[str]
 
 
 def check(stage: str, *, made: list[FileSet], limits: Limits, folder: Path) -> GateResult:
-    """Run a stage's gate over the files of `made`; raises GateError when a rule does not hold."""
-    evidence = STAGES[stage]
+    """Run a stage's gate over the files of `made`; raises GateError when a rule does not hold. `intake-2` is stage intake of a second survey file."""
+    evidence = STAGES[base_stage(stage)]
     parameters = SuiteParameters(minimum_respondents=limits.minimum_respondents, order=limits.subgroup_order)
     with _open(made) as connection:
         tables = {table: _columns_of_suite(connection, table, parameters=parameters) for table in evidence.tables}

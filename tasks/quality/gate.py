@@ -95,10 +95,20 @@ def collect_gates(folder: Path) -> list[GateResult]:
     """Every gate that a run has met so far, in the order of the flow; rewrites quality/gates.json and quality/index.html."""
     quality = folder / "quality"
     found = [_read(path) for path in sorted(quality.glob("*.json")) if path.name != SUMMARY_FILE]
-    results = sorted(found, key=lambda result: STAGES.index(result.stage) if result.stage in STAGES else len(STAGES))
+    results = sorted(found, key=_place)
     write_json(quality / SUMMARY_FILE, [result.model_dump(include={"stage", "passed", "failed"}) for result in results])
     write_index(quality, [result.model_dump() for result in results])
     return results
+
+
+def base_stage(stage: str) -> str:
+    """Without the number of the survey file, which a study of several has: intake-2 is intake."""
+    return stage.partition("-")[0]
+
+
+def _place(result: GateResult) -> tuple[int, str]:
+    stage = base_stage(result.stage)
+    return (STAGES.index(stage) if stage in STAGES else len(STAGES), result.stage)
 
 
 def _read(path: Path) -> GateResult:

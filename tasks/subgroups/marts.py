@@ -4,6 +4,7 @@ marts = build_marts(staged, study, folder=run_folder)
 """
 
 from pathlib import Path
+from typing import Any
 
 import duckdb
 
@@ -11,6 +12,7 @@ from tasks.errors import InputError
 from tasks.files import FileSet
 from tasks.study import Study
 from tasks.subgroups.selection import select_items
+from tasks.subgroups.splits import held_out_levels
 from tasks.warehouse import database
 
 TABLES = ["subgroups", "distributions", "targets", "landscape", "items", "options"]
@@ -19,18 +21,22 @@ TABLES = ["subgroups", "distributions", "targets", "landscape", "items", "option
 def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
     """Write tables/{subgroups, distributions, targets, landscape, items, options}.parquet. No respondent row leaves `staged`.
 
-    Raises InputError when no cell has the minimum number of valid answers.
+    Country and wave are dimensions where the survey has several. Raises InputError when no cell has the minimum number of valid answers, or when a
+    split holds out what the survey has one of.
     """
     survey = next(staged.path(name) for name in staged.files if name.endswith(".duckdb"))
     with database.connect(attach={"survey": survey}, folder=folder) as connection:
         # One thread: sums of weights come out the same to the last bit, so equal inputs give equal files.
         connection.execute("set threads = 1")
         connection.execute("set search_path = 'memory,survey'")
+        places = _levels_of_places(connection)
+        dimensions = [*(name for name, levels in places.items() if len(levels) > 1), *study.dimensions]
+        held_out = held_out_levels(places, section=study.split, seed=study.seed)
+        unseen: dict[str, Any] = {"held_out": held_out, "held_out_dimension": study.split.dimension or ""}
         _choose_items(connection, study)
-        minimum = study.subgroups.minimum_respondents
-        database.build(connection, "marts/memberships", temporary=True, dimensions=list(study.dimensions), subgroup_order=study.subgroups.order)
-        database.build(connection, "marts/subgroups", minimum_respondents=minimum)
-        effective = study.subgroups.minimum_effective_n
+        minimum, effective = study.subgroups.minimum_respondents, study.subgroups.minimum_effective_n
+        database.build(connection, "marts/memberships", temporary=True, dimensions=dimensions, subgroup_order=study.subgroups.order, **unseen)
+        database.build(connection, "marts/subgroups", minimum_respondents=minimum, **unseen)
         if not database.build(connection, "marts/distributions", minimum_respondents=minimum, minimum_effective_n=effective):
             raise InputError(
                 f"no cell (question x subgroup) has {minimum} valid answers and an effective n of {effective:g}. Lower subgroups.minimum_respondents "
@@ -41,9 +47,15 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
         return database.export(connection, TABLES, folder=folder)
 
 
+def _levels_of_places(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
+    """The countries and the waves of the survey, in order."""
+    found = connection.execute("select list(distinct country), list(distinct wave) from stg_respondents").fetchall()[0]
+    return {name: [str(level) for level in sorted(levels)] for name, levels in zip(("country", "wave"), found, strict=True)}
+
+
 def _choose_items(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
-    """items and options of the questions that the study asks."""
-    items = connection.execute("select * from survey.items").df()
-    chosen = select_items(items, section=study.items)
+    """items and options of the questions that the study asks; each was asked in every country and wave of the survey."""
+    database.build(connection, "marts/items_asked_everywhere", temporary=True)
+    chosen = select_items(database.frame(connection, "items_asked_everywhere"), section=study.items)
     connection.execute("create table items as select * from survey.items where list_contains($items, item)", {"items": chosen})
     connection.execute("create table options as select options.* from survey.options as options semi join items using (item)")

@@ -1,6 +1,8 @@
-"""The `unseen_subgroup` split: intersections that are never trained, and cells of trained subgroups that are kept back.
+"""The splits: subgroups that are never trained, and cells of trained subgroups that are kept back.
 
-Only intersections of the highest order are held out, so that nothing trained lies inside an unseen subgroup, and all of its parents are trained.
+`unseen_subgroup` holds out intersections of the highest order only, so that nothing trained lies inside an unseen subgroup, and all of its parents
+are trained. `unseen_country` and `unseen_wave` hold out every subgroup of some countries or waves, whose respondents count in no other subgroup
+(sql/marts/memberships.sql).
 
 splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
 """
@@ -19,14 +21,18 @@ LARGEST_PART_OF_A_PARENT = 0.95
 def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: SplitSection, seed: int) -> pd.DataFrame:
     """One row per cell: item, subgroup_id, split.
 
-    `held_out` of the highest order's intersections are ood_test, drawn by their dimensions; `id_test` of the trained subgroups' cells are kept
-    back, then `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id. `subgroups`: the mart.
+    `held_out` of the highest order's intersections, drawn by their dimensions, or all subgroups of the held-out countries or waves are ood_test;
+    `id_test` of the trained subgroups' cells are kept back, then `validation` of the rest. Order 0 is always trained. `cells`: item, subgroup_id.
+    `subgroups`: the mart.
     """
-    unseen = set(_held_out(subgroups, share=section.held_out, seed=seed))
+    unseen = (
+        set(subgroups.loc[subgroups["unseen"], "subgroup_id"]) if section.dimension else set(_held_out(subgroups, share=section.held_out, seed=seed))
+    )
     if not unseen:
+        found = int((subgroups["subgroup_order"] > 1).sum())
+        nothing = f"no {section.dimension} to hold out" if section.dimension else f"no intersection that can be held out, {found} are intersections"
         raise InputError(
-            f"no intersection can be held out: of {len(subgroups)} subgroups, {int((subgroups['subgroup_order'] > 1).sum())} are intersections. "
-            "Add a dimension, lower subgroups.minimum_respondents, or raise split.held_out."
+            f"of {len(subgroups)} subgroups there is {nothing}. Add a dimension, lower subgroups.minimum_respondents, or raise split.held_out"
         )
     assigned = cells[["item", "subgroup_id"]].sort_values(["item", "subgroup_id"], ignore_index=True)
     assigned["split"] = "train"
@@ -37,6 +43,24 @@ def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: Spli
     rest = open_cells.difference(pd.Index(id_test))
     assigned.loc[_draw(rest.to_numpy(), share=section.validation, seed=seed, purpose="validation"), "split"] = "validation"
     return assigned
+
+
+def held_out_levels(places: dict[str, list[str]], *, section: SplitSection, seed: int) -> list[str]:
+    """The countries or waves that are never trained: those that the study names, or a seeded share, at least one; none where the split holds out
+    intersections. `places`: the survey's countries and waves. Raises InputError where nothing would be left to train."""
+    if section.dimension is None:
+        return []
+    levels = places[section.dimension]
+    absent = [level for level in section.unseen or () if level not in levels]
+    if absent or len(section.unseen or levels[:1]) >= len(levels):
+        named = f", of which split.unseen names {', '.join(section.unseen)}" if section.unseen else ""
+        raise InputError(
+            f"split.kind is {section.kind}, and the survey has {section.dimension} {', '.join(levels)}{named}. Expected one to hold out and another "
+            "to train: give more survey files, choose more with survey.country or survey.wave, or correct split.unseen"
+        )
+    drawn = max(1, min(len(levels) - 1, round(section.held_out * len(levels))))
+    shuffled = np.random.default_rng([seed, zlib.crc32(section.kind.encode())]).permutation(levels)
+    return sorted(section.unseen or (str(level) for level in shuffled[:drawn]))
 
 
 def _held_out(subgroups: pd.DataFrame, *, share: float, seed: int) -> list[str]:

@@ -105,10 +105,9 @@ def view(connection: duckdb.DuckDBPyConnection, name: str, parquet: Path) -> Non
 
 def collect(folder: Path) -> None:
     """<folder>/study.duckdb: every table of <folder>/tables in one database."""
-    with _written_by_duckdb(folder / "study.duckdb") as temporary, connect(temporary, folder=folder) as connection:
+    with new_database(folder / "study.duckdb", folder=folder) as connection:
         for parquet in sorted((folder / "tables").glob("*.parquet")):
             connection.execute(f"create table {identifier(parquet.stem)} as select * from read_parquet({literal(parquet.resolve())})")
-        connection.execute("checkpoint")
 
 
 def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path) -> FileSet:
@@ -118,6 +117,19 @@ def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: 
         with _written_by_duckdb(folder / name) as temporary:
             connection.execute(f"copy {identifier(table)} to {literal(temporary)} (format parquet)")
     return file_set(folder, names, rows={table: count(connection, table) for table in tables})
+
+
+@contextmanager
+def new_database(path: Path, **confined: Any) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A database under a temporary name, which gets its name when all of its tables are made; arguments as in `connect`. Raises StepError when the
+    folder does not take it."""
+    with _written_by_duckdb(path) as temporary:
+        try:
+            with connect(temporary, **confined) as connection:
+                yield connection
+                connection.execute("checkpoint")
+        finally:
+            temporary.with_name(f"{temporary.name}.wal").unlink(missing_ok=True)
 
 
 @contextmanager

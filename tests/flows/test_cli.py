@@ -37,19 +37,19 @@ def test_a_setting_that_cannot_be_is_refused(tmp_path: Path, setting: str, expec
 
 
 def test_a_study_on_the_users_own_file_says_how_to_give_it(tmp_path: Path) -> None:
-    message = refused("run", "country-w7", "--workspace", tmp_path)
+    message = refused("run", "country", "--workspace", tmp_path)
     assert "--survey FILE" in message
     assert "worldvaluessurvey.org" in message
 
 
 def test_a_missing_survey_file_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    assert "does not exist" in refused("run", "country-w7", "--survey", tmp_path / "none.csv", "--workspace", tmp_path / "workspace")
+    assert "does not exist" in refused("run", "country", "--survey", tmp_path / "none.csv", "--workspace", tmp_path / "workspace")
     assert not (tmp_path / "workspace").exists()
 
 
 def test_an_empty_survey_file_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.csv").touch()
-    assert "empty.csv is empty" in refused("run", "country-w7", "--survey", tmp_path / "empty.csv", "--workspace", tmp_path / "workspace")
+    assert "empty.csv is empty" in refused("run", "country", "--survey", tmp_path / "empty.csv", "--workspace", tmp_path / "workspace")
 
 
 def test_a_workspace_that_cannot_be_written_is_refused(tmp_path: Path) -> None:

@@ -33,19 +33,17 @@ pytestmark = pytest.mark.skipif(not FILE, reason="names no file: set VALUESCAPE_
 @pytest.fixture(scope="module")
 def source() -> Iterator[Source]:
     with opened(Path(FILE)) as raw:
-        yield choose(raw, section=load_study("country-w7").survey.model_copy(update={"country": COUNTRY, "wave": None}), dimensions={})
+        yield choose(raw, section=load_study("country").survey.model_copy(update={"country": COUNTRY, "wave": None}), dimensions={})
 
 
 @pytest.fixture(scope="module")
 def study(source: Source) -> Study:
     """Every item, in the dimensions that the file has."""
-    usual = load_study("country-w7")
-    columns = {
-        "age_group" if name == "age" else name: column for name, column in source.layout.shape.dimensions.items() if column in source.raw.headers
-    }
-    dimensions = {name: usual.dimensions[name].model_copy(update={"column": column}) for name, column in columns.items()}
+    usual = load_study("country")
+    held = source.layout.shape.dimensions
+    dimensions = {name: section for name, section in usual.dimensions.items() if held[str(section.column)] in source.raw.headers}
     kinds = ("attitude", "behaviour", "experience", "knowledge")
-    changes = {"survey": usual.survey.model_copy(update={"country": source.country, "wave": None}), "dimensions": dimensions}
+    changes = {"survey": usual.survey.model_copy(update={"country": tuple(source.countries), "wave": tuple(source.waves)}), "dimensions": dimensions}
     return usual.model_copy(update={**changes, "items": usual.items.model_copy(update={"kinds": kinds, "limit": None})})
 
 
@@ -87,8 +85,8 @@ def test_national_distributions_are_those_of_pandas(source: Source, study: Study
 
 
 def test_every_gate_up_to_the_marts_is_passed(study: Study, staged: FileSet, tmp_path: Path) -> None:
-    country = read_report(staged)["country"]
-    limits = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, country=country)
+    countries = [population["country"] for population in read_report(staged)["populations"]]
+    limits = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, countries=countries)
     for stage in ("intake", "staging"):
         assert check(stage, made=[staged], limits=limits, folder=tmp_path).failed == 0
     assert check("marts", made=[build_marts(staged, study, folder=tmp_path)], limits=limits, folder=tmp_path).failed == 0

@@ -13,11 +13,12 @@ from tasks.study import Study
 
 SPLITS = ("train", "validation", "id_test", "ood_test")
 Chat = dict
+SINGAPORE = [{"country": "SGP", "country_name": "Singapore", "wave": 7, "year": 2020}]
 
 
 @pytest.fixture(scope="module")
 def made(sample_marts: FileSet, sample_study: Study, tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    return build_pairs(sample_marts, sample_study, country="Singapore", folder=tmp_path_factory.mktemp("pairs"))
+    return build_pairs(sample_marts, sample_study, populations=SINGAPORE, folder=tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")
@@ -66,13 +67,13 @@ def test_subgroups_of_a_question_are_told_apart_by_their_prompts(pairs: pd.DataF
 
 def test_persona_first_changes_the_prompts_and_nothing_else(pairs: pd.DataFrame, sample_marts: FileSet, sample_study: Study, tmp_path: Path) -> None:
     study = Study.model_validate(sample_study.model_dump() | {"prompt": {"order": "persona_first"}})
-    turned = build_pairs(sample_marts, study, country="Singapore", folder=tmp_path).read("pairs")
+    turned = build_pairs(sample_marts, study, populations=SINGAPORE, folder=tmp_path).read("pairs")
     assert all(prompt.startswith(f"{persona}\n\n") for prompt, persona in zip(turned["prompt"], turned["persona"], strict=True))
     pd.testing.assert_frame_equal(turned.drop(columns="prompt"), pairs.drop(columns="prompt"))
 
 
 def test_equal_marts_give_equal_files_to_the_byte(made: FileSet, sample_marts: FileSet, sample_study: Study, tmp_path: Path) -> None:
-    assert build_pairs(sample_marts, sample_study, country="Singapore", folder=tmp_path).content_key == made.content_key
+    assert build_pairs(sample_marts, sample_study, populations=SINGAPORE, folder=tmp_path).content_key == made.content_key
 
 
 def test_the_dataset_has_each_split_s_pairs_in_a_file_of_its_own(dataset: dict[str, list[Chat]], pairs: pd.DataFrame) -> None:

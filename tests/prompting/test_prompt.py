@@ -1,6 +1,6 @@
 """Personas and prompts: the words that a model reads."""
 
-from tasks.prompting.persona import persona_of
+from tasks.prompting.persona import persona_of, places_of
 from tasks.prompting.prompt import INSTRUCTION, LEAD, Question, answer_text, messages, render_prompt
 from tasks.study import DimensionSection
 
@@ -15,7 +15,7 @@ PERSONA = "You live in Singapore. You are a woman."
 
 
 def persona(traits: dict[str, str]) -> str:
-    return persona_of(traits, country="Singapore", dimensions=DIMENSIONS)
+    return persona_of(traits, places=places_of([{"country": "SGP", "country_name": "Singapore", "wave": 7, "year": 2020}]), dimensions=DIMENSIONS)
 
 
 def test_a_persona_is_the_country_and_one_sentence_for_each_trait() -> None:
@@ -57,3 +57,20 @@ def test_an_answer_is_what_the_instruction_asks_for() -> None:
 def test_a_chat_is_a_system_message_and_the_prompt() -> None:
     assert [message["role"] for message in messages("Trust?")] == ["system", "user"]
     assert messages("Trust?")[1]["content"] == "Trust?"
+
+
+def test_of_several_countries_and_waves_a_persona_says_which_where_it_is_of_one() -> None:
+    populations = [
+        {"country": "SGP", "country_name": "Singapore", "wave": 6, "year": 2012},
+        {"country": "SGP", "country_name": "Singapore", "wave": 7, "year": 2020},
+        {"country": "USA", "country_name": "the United States", "wave": 7, "year": 2017},
+    ]
+
+    def said(**traits: str) -> str:
+        return persona_of(traits, places=places_of(populations), dimensions=DIMENSIONS)
+
+    assert said() == "You live in one of these countries: Singapore, the United States."
+    assert said(country="USA", wave="7") == "You live in the United States. The year is between 2017 and 2020."
+    assert said(wave="6", sex="Male").startswith("You live in one of these countries: Singapore, the United States. The year is 2012. ")
+    many = [population | {"country": str(number), "country_name": str(number)} for number, population in enumerate(populations * 4)]
+    assert persona_of({}, places=places_of(many), dimensions=DIMENSIONS) == "You live in one of 12 countries."

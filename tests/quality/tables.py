@@ -22,7 +22,7 @@ def good_tables() -> dict[str, pd.DataFrame]:
         ),
         "subgroups": _table(
             *[
-                {"subgroup_id": name, "subgroup_order": order, "dimension": "sex", "weight_share": 0.5} | CELL
+                {"subgroup_id": name, "subgroup_order": order, "dimension": "sex", "weight_share": 0.5, "unseen": False} | CELL
                 for name, order in zip(SUBGROUPS, (0, 1, 1, 2), strict=True)
             ]
         ),

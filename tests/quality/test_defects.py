@@ -18,7 +18,7 @@ from tests.intake.writers import csv_of_codes, labelled, survey
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 ANSWERS, RESPONDENTS, WEIGHTS = (f"assert_{name}_quarantine_within_limit" for name in ("answer", "respondent", "weight"))
-LIMITS = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, country="SGP")
+LIMITS = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, countries=["SGP"])
 COLUMNS = ["version", "B_COUNTRY", "B_COUNTRY_ALPHA", "A_YEAR", "D_INTERVIEW", "W_WEIGHT", "Q260", "Q262", "Q289", "Q290"]
 ITEMS = ["Q1", "Q2", "Q3", "Q27", "Q48", "Q57", "Q106", "Q152", "Q164", "Q171"]
 MORE = [f"Q{number}" for number in (*range(4, 7), *range(28, 47), *range(58, 81))]  # as many as tell people apart

@@ -38,7 +38,7 @@ class RandomSurvey:
 
     def staged(self, folder: Path) -> FileSet:
         names = [f"r{place}" for place in range(len(self.weights))]
-        items = [(item, "Trust", "attitude", "ordinal", f"{item}?", len(codes)) for item, codes in SCALES.items()]
+        items = [(place, item, "Trust", "attitude", "ordinal", f"{item}?", len(codes)) for place, (item, codes) in enumerate(SCALES.items())]
         options = [(item, code, place, f"option {code}") for item, codes in SCALES.items() for place, code in enumerate(codes)]
         answers = [
             (name, item, code, None if code is not None else "no_answer")
@@ -47,14 +47,14 @@ class RandomSurvey:
         ]
         with database.connect(folder / "survey.duckdb") as connection:
             for table, rows, columns in (
-                ("items", items, "item topic kind scale question k"),
+                ("items", items, "item_order item topic kind scale question k"),
                 ("options", options, "item code position wording"),
                 ("stg_answers", answers, "respondent_id item code missing"),
                 ("people", list(zip(names, self.weights, *self.traits.values(), strict=True)), f"respondent_id weight {' '.join(LEVELS)}"),
             ):
                 database.load(connection, table, pd.DataFrame(rows, columns=columns.split()))
             connection.execute(
-                "create table stg_respondents as select respondent_id, weight, map_from_entries(list_filter("
+                "create table stg_respondents as select respondent_id, 'SGP' as country, 7 as wave, weight, map_from_entries(list_filter("
                 "[row('sex', sex), row('age', age), row('faith', faith)], lambda entry: entry[2] is not null)) as traits from people"
             )
         return file_set(folder, ["survey.duckdb"])

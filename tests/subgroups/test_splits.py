@@ -8,7 +8,7 @@ import pytest
 from tasks.errors import InputError
 from tasks.files import FileSet
 from tasks.study import SplitSection, Study
-from tasks.subgroups.splits import assign_splits
+from tasks.subgroups.splits import assign_splits, held_out_levels
 
 LEVELS = {"sex": 2, "age": 6, "faith": 5}
 ITEMS = [f"Q{number}" for number in range(1, 21)]
@@ -25,7 +25,7 @@ def made_up_subgroups(sizes: dict[str, int] | None = None) -> pd.DataFrame:
         for one, other in itertools.combinations(LEVELS, 2)
         for a, b in itertools.product(traits[one], traits[other])
     ]
-    frame = pd.DataFrame(rows, columns=["subgroup_id", "subgroup_order", "dimension", "parents"])
+    frame = pd.DataFrame(rows, columns=["subgroup_id", "subgroup_order", "dimension", "parents"]).assign(unseen=False)
     usual = frame["subgroup_order"].map({0: 4000, 1: 400, 2: 40})
     return frame.assign(respondents=frame["subgroup_id"].map(sizes or {}).fillna(usual).astype(int))
 
@@ -128,7 +128,7 @@ def test_without_intersections_to_hold_out_the_study_is_refused(order: int) -> N
 def test_with_three_traits_only_triples_are_held_out_so_that_nothing_trained_lies_inside() -> None:
     pairs = made_up_subgroups()
     triples = [
-        (f"sex={a}|age={b}|faith={c}", 3, "sex x age x faith", [f"sex={a}|age={b}", f"sex={a}|faith={c}", f"age={b}|faith={c}"], 20)
+        (f"sex={a}|age={b}|faith={c}", 3, "sex x age x faith", [f"sex={a}|age={b}", f"sex={a}|faith={c}", f"age={b}|faith={c}"], False, 20)
         for a, b, c in itertools.product(range(2), range(6), range(5))
     ]
     subgroups = pd.concat([pairs, pd.DataFrame(triples, columns=[*pairs.columns])], ignore_index=True)
@@ -136,7 +136,7 @@ def test_with_three_traits_only_triples_are_held_out_so_that_nothing_trained_lie
     assert len(held_out(splits)) == 18  # 30% of 60
     assert all(name.count("|") == 2 for name in held_out(splits))
     trained = set(splits.loc[splits["split"] == "train", "subgroup_id"])
-    assert {parent for name, *_, parents, _ in triples if name in held_out(splits) for parent in parents} <= trained
+    assert {parent for name, _, _, parents, *_ in triples if name in held_out(splits) for parent in parents} <= trained
 
 
 def test_on_the_sample_study_no_ood_subgroup_is_nearly_a_trained_parent(sample_marts: FileSet, sample_study: Study) -> None:
@@ -147,3 +147,30 @@ def test_on_the_sample_study_no_ood_subgroup_is_nearly_a_trained_parent(sample_m
         assert row["respondents"] <= 0.95 * min(sizes[parent] for parent in row["parents"]), row["subgroup_id"]
     assert 0.2 < len(held_out(splits)) / (subgroups["subgroup_order"] == 2).sum() <= 0.3
     assert len(splits) == len(cells)
+
+
+PLACES = {"country": ["DEU", "JPN", "SGP", "USA"], "wave": ["6", "7"]}
+
+
+def test_a_seeded_share_of_the_countries_or_waves_is_held_out_at_least_one_and_never_all() -> None:
+    drawn = {tuple(held_out_levels(PLACES, section=SplitSection(kind="unseen_country"), seed=seed)) for seed in range(40)}
+    assert drawn == {(country,) for country in PLACES["country"]}
+    assert len(held_out_levels(PLACES, section=SplitSection(kind="unseen_country", held_out=0.99), seed=1)) == 3
+    assert held_out_levels(PLACES, section=SplitSection(kind="unseen_wave", unseen=(7,)), seed=1) == ["7"]
+    assert held_out_levels(PLACES, section=SplitSection(), seed=1) == []
+
+
+@pytest.mark.parametrize(
+    ("places", "unseen"), [({"country": ["SGP"], "wave": ["7"]}, None), (PLACES, ("FRA",)), (PLACES, ("DEU", "JPN", "SGP", "USA"))]
+)
+def test_a_country_that_is_not_there_or_the_only_ones_cannot_be_held_out(places: dict[str, list[str]], unseen: tuple[str, ...] | None) -> None:
+    with pytest.raises(InputError, match="split.kind is unseen_country, and the survey has country .*Expected one to hold out and another to train"):
+        held_out_levels(places, section=SplitSection(kind="unseen_country", unseen=unseen), seed=1)
+
+
+def test_every_cell_of_an_unseen_country_is_tested_and_none_is_trained() -> None:
+    subgroups = made_up_subgroups().assign(unseen=lambda frame: frame["subgroup_id"].str.contains("faith=1"))
+    splits = split(subgroups, section=SplitSection(kind="unseen_country"))
+    unseen = set(subgroups.loc[subgroups["unseen"], "subgroup_id"])
+    assert set(splits.loc[splits["split"] == "ood_test", "subgroup_id"]) == unseen
+    assert not unseen & set(splits.loc[splits["split"] != "ood_test", "subgroup_id"])

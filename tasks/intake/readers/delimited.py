@@ -6,7 +6,6 @@ table = read_delimited(path, folder)    # a text that is not UTF-8 is rewritten 
 import codecs
 import csv
 import io
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -126,13 +125,3 @@ def _read_header(path: Path, *, name: str) -> _Header:
             f"{name}: its header is longer than {HEADER_BYTES >> 20} MB, expected one line of column names. It is no survey file, or damaged"
         )
     return _Header(header, delimiter, reader.line_num)
-
-
-def damaged(path: Path, message: str) -> InputError:
-    """DuckDB's message, without the respondent's row that it quotes."""
-    line = re.search(r"Line: (\d+)", message)
-    place = f"{path.name}, line {line[1]}" if line else path.name
-    counts = re.search(r"Expected Number of Columns: (\d+) Found: (\d+)", message)
-    if counts:
-        return InputError(f"{place}: found {counts[2]} cells, expected {counts[1]} as in the header. The file is cut or damaged: download it again")
-    return InputError(f"{place}: the cells cannot be told apart, expected one row per respondent with closed quotes. Download the file again")
