@@ -105,12 +105,13 @@ def _show_result(folder: Path) -> None:
 @app.command()
 def inspect(
     file: Annotated[Path, typer.Argument(help="A survey file as downloaded.")],
+    codebook: Annotated[Path | None, typer.Option(help="A codebook of yours, for a wave that has none.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
     """Say what a survey file is, what it holds, and whether it can be studied. Example: valuescape inspect WVS_Wave_7_Singapore.csv"""
     from tasks.intake.inspection import describe, inspect_survey
 
-    inspection = inspect_survey(file)
+    inspection = inspect_survey(file, codebook=codebook)
     if as_json:
         typer.echo(json.dumps(inspection.to_json(), indent=1, default=str))
     else:

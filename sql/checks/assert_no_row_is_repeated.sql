@@ -1,8 +1,8 @@
--- one row when more than $quarantine_limit of the respondents equal another one in every cell but the interview's number: they were
--- copied, and would count twice
+-- one row when more than $quarantine_limit of the respondents equal another one in every cell that is used, which the interview's number
+-- is not: they were copied, and would count twice
 -- Files of few columns are passed over: there people who answer alike are no copies.
 with cells as (
-    select columns(lambda code: not list_contains(['respondent_id', 'D_INTERVIEW', 'V3', 'S006', 'S007'], code))
+    select raw_responses.* exclude (respondent_id)
     from raw_responses
     semi join stg_respondents on raw_responses.respondent_id = stg_respondents.respondent_id
 ),

@@ -162,16 +162,22 @@ def _in_file(raw: RawSurvey, *, layout: Layout, name: str, section: DimensionSec
 
 def _column(raw: RawSurvey, *, layout: Layout, name: str, wanted: str | dict[int | str, str]) -> str:
     """`sex`, `age`, `ethnicity` and `religion` stand for the wave's own columns; a study may name one for each wave."""
-    shape = layout.shape
-    if isinstance(wanted, dict) and shape.codebook not in wanted:
+    shape, is_known = layout.shape, layout.wave < NEXT_WAVE
+    key = shape.codebook if is_known else layout.wave
+    if isinstance(wanted, dict) and key not in wanted:
         raise InputError(
-            f"{raw.path.name} is of {shape.name}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {shape.codebook} to it"
+            f"{raw.path.name} is of wave {key}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {key} to it"
         )
-    named = wanted[shape.codebook] if isinstance(wanted, dict) else wanted
+    named = wanted[key] if isinstance(wanted, dict) else wanted
+    if named in shape.dimensions and not is_known:
+        raise InputError(
+            f"{raw.path.name} is of wave {key}, of which it is not known which column holds {named}: questions are numbered anew. Give it as "
+            f"--set 'dimensions.{name}.column={{{key}: CODE}}'{_near(raw, named, words=named)}"
+        )
     column = shape.dimensions.get(named, named)
     if column in raw.headers:
         return column
-    usual = shape.dimensions.get(name.removesuffix("_group")) if layout.wave < NEXT_WAVE else None
+    usual = shape.dimensions.get(name.removesuffix("_group")) if is_known else None
     hint = f" The file is of {shape.name}, which has it in {usual}." if usual and usual != column else ""
     raise InputError(
         f"{raw.path.name} has no column {column}, which the dimension {name!r} needs{_near(raw, column, words=name)}.{hint} "

@@ -17,7 +17,7 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
-from tasks.intake.codebook import Codebook, load_codebook
+from tasks.intake.codebook import Codebook, load_codebook, load_codebook_file
 from tasks.intake.formats import opened
 from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
 from tasks.intake.layout import Layout, find_shape, recognise
@@ -25,6 +25,16 @@ from tasks.intake.raw import RawSurvey
 
 SHOWN_ITEMS = 12
 ITEMS_PER_LINE = 12
+# The rules of labels.py, in the order in which they are tried.
+MAPPED_BY = {
+    "exact": "the exact label",
+    "code": "the code",
+    "normalised": "the normalised label",
+    "alias": "an alias",
+    "country_label": "the label behind a country's prefix",
+    "missing": "a missing code",
+    UNKNOWN: "not mapped",
+}
 
 
 @dataclass(frozen=True)
@@ -38,7 +48,8 @@ class UnknownLabel:
 
 @dataclass(frozen=True)
 class Inspection:
-    """`missing` maps an item to its respondents by missing code; `reasons` say why a study is impossible, `notes` what it will need."""
+    """`mapped_by` counts the items' cells by the rule that understood them (labels.py), `missing` maps an item to its respondents by missing code;
+    `reasons` say why a study is impossible, `notes` what it will need."""
 
     file: str
     size_bytes: int
@@ -55,6 +66,7 @@ class Inspection:
     items_known: tuple[str, ...]
     items_unknown: tuple[str, ...]
     items_absent: tuple[str, ...]
+    mapped_by: dict[str, int]
     missing: dict[str, dict[str, int]]
     unknown_labels: tuple[UnknownLabel, ...]
     can_be_studied: bool
@@ -68,25 +80,27 @@ class Inspection:
         return sum(self.missing.get(item, {}).values()) / self.respondents
 
 
-def inspect_survey(path: Path) -> Inspection:
-    """Raises InputError for a file that is no survey; a survey that cannot be studied is described with the reasons."""
+def inspect_survey(path: Path, *, codebook: Path | None = None) -> Inspection:
+    """Raises InputError for a file that is no survey; a survey that cannot be studied is described with the reasons. `codebook`: the user's, for a
+    wave that no shipped one is for."""
     with opened(path) as raw:
-        return _inspected(raw)
+        return _inspected(raw, book=load_codebook_file(codebook) if codebook else None)
 
 
-def _inspected(raw: RawSurvey) -> Inspection:
-    shape, problem = find_shape(raw)
+def _inspected(raw: RawSurvey, *, book: Codebook | None) -> Inspection:
+    newer = book is not None
+    shape, problem = find_shape(raw, newer=newer)
     if shape is None:
         return _inspection(raw, reasons=(problem,))
-    layout = recognise(raw)
-    codebook = load_codebook(layout.codebook)
+    layout = recognise(raw, newer=newer)
+    codebook = book or load_codebook(layout.codebook)
     known = tuple(item for item in codebook.items if item in raw.headers)
     reasons = () if known else (f"none of the {len(codebook.items)} items of the codebook of {shape.name} is in the file",)
     mapped = _mapped(raw, codebook=codebook, items=known)
     return _inspection(
         raw,
         reasons=reasons,
-        wave=layout.codebook,
+        wave=layout.wave if newer else layout.codebook,
         dimensions={name: column if column in raw.headers else None for name, column in shape.dimensions.items()},
         version=layout.version,
         synthetic=layout.synthetic,
@@ -95,6 +109,7 @@ def _inspected(raw: RawSurvey) -> Inspection:
         items_known=known,
         items_unknown=tuple(code for code in _value_questions(raw, layout=layout) if code not in codebook.items),
         items_absent=tuple(item for item in codebook.items if item not in raw.headers),
+        mapped_by={str(rule): int(cells) for rule, cells in mapped.groupby("rule")["respondents"].sum().sort_values(ascending=False).items()},
         missing=_missing(mapped),
         unknown_labels=_unknown(mapped),
         notes=_notes(raw, layout=layout),
@@ -109,6 +124,7 @@ def _inspection(raw: RawSurvey, *, reasons: tuple[str, ...], **found: Any) -> In
         "synthetic": False,
         "countries": {},
         "weight_column": None,
+        "mapped_by": {},
         "missing": {},
         "dimensions": {},
     }
@@ -161,8 +177,8 @@ def _notes(raw: RawSurvey, *, layout: Layout) -> tuple[str, ...]:
     several = any(len(found.waves) > 1 for found in layout.countries.values())
     notes = [
         (layout.weight_column is None, f"no weight column {layout.shape.weight}: {unweighted}"),
-        (len(layout.countries) > 1, f"{len(layout.countries)} countries: choose one with --country"),
-        (several, "several waves: choose one with --set survey.wave=NUMBER"),
+        (len(layout.countries) > 1, f"{len(layout.countries)} countries: choose with --country (repeated for several, or ALL)"),
+        (several, "several waves: choose with --set survey.wave=NUMBER, or [6, 7] for several"),
         (bool(absent), f"no column for {', '.join(absent)}: a study must leave these dimensions out"),
     ]
     return tuple(note for holds, note in notes if holds)
@@ -201,6 +217,7 @@ def _items_table(inspection: Inspection) -> Table:
         ("known", f"{len(inspection.items_known)} of {len(inspection.items_known) + len(inspection.items_absent)} in the codebook"),
         ("absent", _listed(inspection.items_absent)),
         ("unknown", _listed(inspection.items_unknown)),
+        ("mapped by", ", ".join(f"{MAPPED_BY[rule]} {cells:,}" for rule, cells in inspection.mapped_by.items()) or "nothing"),
     )
 
 

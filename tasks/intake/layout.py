@@ -14,7 +14,7 @@ from typing import NamedTuple
 from tasks.errors import InputError
 from tasks.intake.codebook import INTEGRATED
 from tasks.intake.headers import FORMATS
-from tasks.intake.labels import number
+from tasks.intake.labels import missing_reason, number
 from tasks.intake.raw import RawSurvey
 
 VERSION = "version"
@@ -61,7 +61,7 @@ class Shape(NamedTuple):
 
 # V-codes mean other things in each wave: the column that holds the year of the survey tells them apart. Text exports of wave 6 carry no weight.
 SHAPES = (
-    Shape(7, _Q_CODE, ("B_COUNTRY_ALPHA",), "A_YEAR", range(2017, 2024), "W_WEIGHT", "A_WAVE", "Q260", "Q262", "Q290", "Q289"),
+    Shape(7, _Q_CODE, ("B_COUNTRY_ALPHA", "B_COUNTRY"), "A_YEAR", range(2017, 2024), "W_WEIGHT", "A_WAVE", "Q260", "Q262", "Q290", "Q289"),
     Shape(6, _V_CODE, ("B_COUNTRY_ALPHA", "V2"), "V262", range(2010, 2017), "V258", None, "V240", "V242", "V254", "V144G", may_lack_weight=True),
     Shape(5, _V_CODE, ("V2", "V2A"), "V260", range(2004, 2010), "V259", None, "V235", "V237", "V256", "V185G"),
     Shape(4, _V_CODE, ("V2", "V2A"), "V246", range(1998, 2005), "V245", None, "V223", "V225", "V242", "V184G"),
@@ -221,14 +221,16 @@ def _country_problem(raw: RawSurvey, *, shape: Shape) -> str | None:
 
 
 def _country_cells(raw: RawSurvey, *, shape: Shape) -> tuple[str, dict[str, tuple[str, ...]]]:
-    """The first column all of whose texts are countries, and the texts of each; no countries when there is no such column."""
+    """The first column that says anything (text exports of wave 6 have one of -4), and the texts of each country; no countries when one of its texts
+    is none."""
     for column in shape.country:
         named = {cell: country_of(cell) for cell in raw.cells(column)} if column in raw.headers else {}
-        if named and all(named.values()):
-            cells: dict[str, tuple[str, ...]] = {}
-            for cell, country in named.items():
-                cells[str(country)] = (*cells.get(str(country), ()), cell)
-            return column, cells
+        if all(missing_reason(cell) for cell in named):
+            continue
+        cells: dict[str, tuple[str, ...]] = {}
+        for cell, country in named.items():
+            cells[str(country)] = (*cells.get(str(country), ()), cell)
+        return column, cells if all(named.values()) else {}
     return "", {}
 
 
@@ -268,6 +270,10 @@ def country_of(cell: str) -> str | None:
 def country_name(country: str) -> str:
     """As a sentence has it ("the United States"); the code itself when it is no country of ours."""
     return next((row["name"] for row in _rows() if row["country"] == country), country)
+
+
+def known_countries() -> list[str]:
+    return [row["country"] for row in _rows()]
 
 
 @cache

@@ -213,6 +213,27 @@ def _with_unknown_codes(survey: Path) -> Path:
 CANARIES = ("987654321012", "1.7305112", "what-nobody-else-said")
 
 
+def test_two_files_are_one_study_that_tests_the_country_it_never_saw(folder: Path, workspace: Path) -> None:
+    files = [write_synthetic_survey(folder / "singapore"), folder / "japan.csv"]
+    survey = pd.read_csv(files[0], sep=";", dtype=str, keep_default_na=False)
+    survey.assign(B_COUNTRY_ALPHA="JPN", B_COUNTRY="392").tail(1000).to_csv(files[1], sep=";", index=False)
+    study = write_study(folder, items={"include": ["Q1", "Q57"]}, survey={"wave": 7}, split={"kind": "unseen_country", "unseen": ["JPN"]})
+    arguments = [argument for file in files for argument in ("--survey", file)]
+    ended = valuescape("run", study, *arguments, "--set", "name=several", "--set", "training.objective=none", "--workspace", workspace)
+    assert ended.code == 0, ended
+    run = workspace / "runs" / "several" / "latest"
+    assert [gate["stage"] for gate in read(run / "quality" / "gates.json")] == [
+        *("intake-1", "intake-2", "staging-1", "staging-2", "marts", "pairs", "base_predictions")
+    ]
+    pairs = pd.read_parquet(run / "tables" / "pairs.parquet")
+    assert set(pairs.loc[pairs["split"] == "ood_test", "subgroup_id"]) == set(pairs.loc[pairs["subgroup_id"].str.contains("JPN"), "subgroup_id"])
+    assert pairs.set_index("subgroup_id").loc["country=JPN|sex=Female", "persona"].iloc[0] == "You live in Japan. You are a woman."
+    summary, manifest = read(run / "summary.json"), read(run / "manifest.json")
+    assert (summary["survey"]["country"], summary["survey"]["respondents"]) == ("JPN and SGP", 3012)
+    assert [population["country"] for population in manifest["survey"]["populations"]] == ["JPN", "SGP"]
+    assert "Japan and Singapore" in (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
 def test_nothing_of_a_respondent_is_in_what_a_run_leaves_outside_the_surveys(folder: Path, workspace: Path) -> None:
     """One respondent has an id, a weight and an answer that nobody else has; the answer is quarantined."""
     rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")

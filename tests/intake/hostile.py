@@ -186,7 +186,7 @@ TEXTS = {
     "duplicate column": Hostile(file(csv().replace(b"Q262", b"Q260")), "duplicate columns Q260"),
     "duplicate column in another case": Hostile(file(csv().replace(b"Q262", b"q260")), "duplicate columns Q260, q260"),
     "a column that is ours": Hostile(file(csv().replace(b"H_NOTE", b"respondent_id")), "found a column respondent_id"),
-    "no country": Hostile(without("B_COUNTRY_ALPHA"), "no B_COUNTRY_ALPHA"),
+    "no country": Hostile(without("B_COUNTRY_ALPHA", "B_COUNTRY"), "no B_COUNTRY_ALPHA or B_COUNTRY"),
     "no year": Hostile(without("A_YEAR"), "no column holds the year of the survey"),
     "no weight": Hostile(without("W_WEIGHT"), "has no weight column W_WEIGHT"),
     "no dimension": Hostile(without("Q289"), "has no column Q289, which the dimension 'religion' needs"),

@@ -7,6 +7,7 @@ import pytest
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet
 from tasks.intake import ingest as ingest_module
+from tasks.intake.codebook import CODEBOOKS_FOLDER
 from tasks.intake.ingest import ingest, published_report
 from tasks.study import DimensionSection, SurveySection
 from tasks.warehouse.database import connect, violations
@@ -344,3 +345,17 @@ def test_a_dimension_may_be_named_by_what_it_is_or_by_a_column_for_each_wave(tak
     assert [row[5] for row in respondents(take(write_csv(NUMERIC), dimensions=sections))][0] == {"sex": "Male", "faith": "Muslim"}
     with pytest.raises(InputError, match=r"is of wave 7, and dimensions.faith.column names a column for 6 or integrated only. Add 7 to it"):
         take(write_csv(NUMERIC), dimensions={"faith": DimensionSection(column={6: "V144G", "integrated": "F025"}, persona="{level}")})
+
+
+def test_of_a_later_wave_nobody_knows_which_column_holds_what(write_csv, tmp_path):
+    later = write_csv([row | {"A_YEAR": "2025"} for row in NUMERIC])
+    book = tmp_path / "mine.csv"
+    book.write_bytes((CODEBOOKS_FOLDER / "wave7.csv").read_bytes())
+
+    def take_in(column):
+        sections = {"sex": DimensionSection(column=column, persona="{level}", levels={"1": "Male", "2": "Female"})}
+        return ingest(later, section=SurveySection(), dimensions=sections, folder=tmp_path / "surveys", codebook=book)
+
+    with pytest.raises(InputError, match=r"is of wave 8, of which it is not known which column holds sex.*dimensions.sex.column=\{8: CODE\}"):
+        take_in("sex")
+    assert [row[2] for row in respondents(take_in({8: "Q260"}))] == [8, 8, 8]

@@ -4,6 +4,7 @@ import pytest
 from rich.console import Console
 
 from tasks.errors import InputError
+from tasks.intake.codebook import CODEBOOKS_FOLDER
 from tasks.intake.inspection import describe, inspect_survey
 from tests.intake.conftest import NUMERIC, TEXT
 
@@ -37,6 +38,7 @@ def test_a_survey_is_described_without_its_rows(write_csv):
         "items_known": ("Q1", "Q2", "Q48"),
         "items_unknown": (),
         "items_absent": ("Q99",),
+        "mapped_by": {"code": 8, "missing": 3, "unknown": 1},
         "missing": {"Q2": {"dont_know": 1, "no_answer": 1}, "Q48": {"no_answer": 1}},
         "unknown_labels": ({"item": "Q1", "label": "Allways", "respondents": 1},),
         "can_be_studied": True,
@@ -57,7 +59,7 @@ def test_what_a_study_will_need_is_noted(write_csv):
     assert inspection.can_be_studied
     assert inspection.notes == (
         "no weight column W_WEIGHT: set survey.weight to none in the study; its shares will be unweighted",
-        "2 countries: choose one with --country",
+        "2 countries: choose with --country (repeated for several, or ALL)",
         "no column for ethnicity (Q290): a study must leave these dimensions out",
     )
 
@@ -91,3 +93,13 @@ def test_the_terminal_shows_file_items_missing_answers_and_unknown_labels(write_
         "This file can be studied.",
     ):
         assert line in text
+
+
+def test_a_file_of_a_later_wave_is_described_by_a_codebook_of_the_users(write_csv, tmp_path):
+    path = write_csv([row | {"A_YEAR": "2025"} for row in NUMERIC])
+    book = tmp_path / "mine.csv"
+    book.write_bytes((CODEBOOKS_FOLDER / "wave7.csv").read_bytes())
+    inspection = inspect_survey(path, codebook=book)
+    assert (inspection.can_be_studied, inspection.wave, inspection.items_known) == (True, 8, ("Q1", "Q2", "Q48"))
+    assert "mapped by  the code 6, a missing code 2, not mapped 1" in printed(inspection)
+    assert not inspect_survey(write_csv(NUMERIC), codebook=book).can_be_studied

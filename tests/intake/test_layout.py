@@ -78,7 +78,7 @@ def test_countries_are_known_by_code_number_and_name():
             "no column holds the year of the survey, expected one of A_YEAR (wave 7), V262 (wave 6)",
         ),
         ({"V2": "702", "V4": "1", "V262": "2012"}, "no V240 (sex) and no V242 (age)"),
-        ({"Q1": "1", "Q260": "1", "A_YEAR": "2020"}, "not wave 7: no B_COUNTRY_ALPHA (country)"),
+        ({"Q1": "1", "Q260": "1", "A_YEAR": "2020"}, "not wave 7: no B_COUNTRY_ALPHA or B_COUNTRY (country)"),
         ({"B_COUNTRY_ALPHA": "SGP", "A_YEAR": "2020", "Q1": "1"}, "not wave 7: no Q260 (sex) and no Q262 (age)"),
         (
             NUMERIC[0] | {"A_YEAR": "2025"},
@@ -98,3 +98,8 @@ def test_another_wave_or_layout_is_refused_with_the_reason(write_csv, row, reaso
 
 def test_a_country_is_named_as_a_sentence_has_it():
     assert [country_name(country) for country in ("USA", "SGP", "MDA", "XYZ")] == ["the United States", "Singapore", "Moldova", "XYZ"]
+
+
+def test_a_country_may_be_known_by_its_number_alone(write_csv):
+    layout = layout_of(write_csv([{key: cell for key, cell in row.items() if key != "B_COUNTRY_ALPHA"} for row in NUMERIC]))
+    assert (layout.country_column, layout.cells) == ("B_COUNTRY", {"SGP": ("702",)})
