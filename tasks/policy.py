@@ -43,6 +43,8 @@ def _identity(value: Any, sections: tuple[str, ...]) -> Any:
         return value.model_dump(mode="json")
     if isinstance(value, (list, tuple)):
         return [_identity(member, sections) for member in value]
+    if isinstance(value, dict):
+        return {str(name): _identity(member, sections) for name, member in value.items()}
     if isinstance(value, (str, int, float, bool, Path, type(None))):
         return str(value)
     raise TypeError(f"a {type(value).__name__} cannot be part of a cache key; pass files, settings or plain values to a task")

@@ -82,7 +82,13 @@ def test_settings_count_by_what_they_say() -> None:
     assert key(limits=SplitSection(held_out=0.2)) == key(limits=SplitSection(held_out=0.2)) != key(limits=SplitSection())
 
 
-@pytest.mark.parametrize("value", [pd.DataFrame({"a": [1]}), object(), {"a": 1}, {1, 2}, [object()], b"bytes"])
+def test_records_count_by_what_they_hold_in_their_order() -> None:
+    singapore, japan = {"country": "SGP", "year": 2020}, {"country": "JPN", "year": 2019}
+    assert key(populations=[singapore, japan]) == key(populations=[dict(reversed(singapore.items())), japan])
+    assert len({key(populations=named) for named in ([singapore], [japan], [japan, singapore], [singapore, japan])}) == 4
+
+
+@pytest.mark.parametrize("value", [pd.DataFrame({"a": [1]}), object(), {"a": object()}, {1, 2}, [object()], b"bytes"])
 def test_what_cannot_be_hashed_is_refused_instead_of_silently_never_reused(value: Any) -> None:
     with pytest.raises(TypeError, match="cannot be part of a cache key"):
         key(value=value)
