@@ -1,6 +1,8 @@
 """A study: one YAML file, typed, frozen, and refused at load when it cannot run.
 
 study = load_study("sample", overrides=["training.epochs=3"])
+
+`like: NAME` in a study's file takes every key that it does not give itself from another study.
 """
 
 import json
@@ -231,7 +233,7 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
     Raises InputError for a study that does not exist, an unknown key, a wrong type or an impossible combination.
     """
     path = _study_path(name_or_path)
-    values = _read_yaml(path)
+    values = _read_like(path)
     for override in overrides or []:
         _apply_override(values, override)
     try:
@@ -269,6 +271,19 @@ def _study_path(name_or_path: str) -> Path:
     if Path(name_or_path).is_file():
         return Path(name_or_path)
     raise InputError(f"no study {name_or_path!r}: expected one of {', '.join(shipped_studies())}, or the path of a YAML file")
+
+
+def _read_like(path: Path) -> dict[str, Any]:
+    """A study's keys, over those of the study that it is `like`, section by section."""
+    values = _read_yaml(path)
+    other = values.pop("like", None)
+    if other is None:
+        return values
+    usual = _read_yaml(_study_path(str(other)))
+    if "like" in usual:
+        raise InputError(f"study {path} is like {other}, which is itself like {usual['like']}. Name a study that is like none")
+    merged = {key: usual[key] | value if isinstance(value, dict) and isinstance(usual.get(key), dict) else value for key, value in values.items()}
+    return usual | merged
 
 
 def _read_yaml(path: Path) -> dict[str, Any]:

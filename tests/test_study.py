@@ -121,6 +121,16 @@ def test_the_command_line_s_choices_become_overrides() -> None:
     assert overridden(None) == []
 
 
+def test_a_study_like_another_takes_what_it_does_not_say_from_it(tmp_path: Path) -> None:
+    usual = load_study("country")
+    assert load_study("country-w7") == usual.model_copy(
+        update={"name": "country-w7", "title": "A country of World Values Survey wave 7", "survey": usual.survey.model_copy(update={"wave": 7})}
+    )
+    (tmp_path / "mine.yaml").write_text("like: country-w7\nname: mine\n")
+    with pytest.raises(InputError, match="is like country-w7, which is itself like country. Name a study that is like none"):
+        load_study(str(tmp_path / "mine.yaml"))
+
+
 def test_several_files_countries_and_waves_are_one_survey(tmp_path: Path) -> None:
     files = [tmp_path / name for name in ("a.csv", "b.csv")]
     for file in files:

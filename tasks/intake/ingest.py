@@ -63,9 +63,11 @@ def read_report(staged: FileSet) -> dict[str, Any]:
 
 
 def published_report(report: dict[str, Any], *, least: int) -> dict[str, Any]:
-    """The intake report without levels of fewer than `least` respondents, as a manifest may tell it; empty when there is no report yet."""
+    """The intake report without levels of fewer than `least` respondents, as a manifest may tell it; empty when there is no report yet. Of several
+    files the levels are told of all together only: what is left out of the whole could be found by subtraction."""
     told = {name: _told_levels(counts, least=least) for name, counts in report.get("dimensions", {}).items()}
-    return {**report, "dimensions": told} if report else {}
+    files = [{name: value for name, value in found.items() if name != "dimensions"} for found in report.get("files", [])]
+    return {**report, "dimensions": told, **({"files": files} if files else {})} if report else {}
 
 
 def _told_levels(counts: dict[str, int], *, least: int) -> dict[str, int]:

@@ -327,6 +327,12 @@ def test_small_levels_are_not_told_nor_what_would_give_them_away(counts, told):
     assert published_report({}, least=30) == {}
 
 
+def test_of_several_files_a_manifest_tells_the_levels_of_all_together_only():
+    levels = {"religion": {"None": 80, "Muslim": 40}}
+    report = {"dimensions": levels, "files": [{"file": "a.csv", "dimensions": {"religion": {"None": 79, "Muslim": 9}}}]}
+    assert published_report(report, least=30) == {"dimensions": levels, "files": [{"file": "a.csv"}]}
+
+
 def test_a_finer_column_refines_a_dimension_and_leaves_the_others_their_level(take, write_csv):
     rows = [NUMERIC[0] | {"Q289CS9": "90101000"}, NUMERIC[1] | {"Q289CS9": "0"}, NUMERIC[2] | {"Q289CS9": "SG: Sikh"}]
     refine = {"column": "Q289CS9", "levels": {90101000: "Taoist", "Sikh": "Sikh"}}
