@@ -51,12 +51,6 @@ class Source:
         return list(dict.fromkeys([*self.mapped_columns, *(column for column in named if column)]))
 
     @property
-    def kept_columns(self) -> list[str]:
-        """What is used, and the file's other identity columns, in the file's order."""
-        wanted = {*self.used_columns, *self.raw.held}
-        return [column for column in self.raw.headers if column in wanted]
-
-    @property
     def rows(self) -> ChosenRows:
         layout = self.layout
         country = (layout.country_column, [cell for country in self.countries for cell in layout.cells[country]])

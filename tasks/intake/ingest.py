@@ -46,7 +46,7 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
     with new_database(database, readable=[survey]) as connection:
         with read_survey(survey, connection=connection, folder=folder, file=sha256[:HASH_DIGITS]) as raw:
             source = choose(raw, section=section, dimensions=dimensions, codebook=codebook)
-            source = replace(source, raw=keep(raw, columns=source.kept_columns, rows=source.rows))
+            source = replace(source, raw=keep(raw, columns=source.used_columns, rows=source.rows))
         check_levels(source)
         _build_raw(connection, source=source)
         _build_staging(connection, source=source)
