@@ -11,7 +11,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -49,10 +49,15 @@ class StudyRun:
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     started: str = field(default_factory=lambda: _now())
+    part: str = ""
 
     @property
     def folder(self) -> Path:
-        return self.workspace / "runs" / self.study.name / self.run_id
+        return self.workspace / "runs" / self.study.name / self.run_id / self.part
+
+    def replication(self, number: int) -> "StudyRun":
+        """The run with the seeds of a replication; the first is the run itself, the others have a folder in it."""
+        return replace(self, study=self.study.replicate(number), part=f"replications/{number + 1}") if number else self
 
     @property
     def results(self) -> Path:
@@ -71,7 +76,7 @@ class StudyRun:
         made, cached = self._call(task, *inputs, folder=folder or self.folder, fresh=self.fresh)
         if not made.holds():
             made, cached = self._call(task, *inputs, folder=folder or self.folder, fresh=True)
-        name = _label(task, inputs)
+        name = f"{_label(task, inputs)}{self.part.replace('replications/', ', replication ')}"
         self.seconds[name] = round(self.seconds.get(name, 0) + time.monotonic() - began, 2)
         if cached:
             self.reused.append(name)

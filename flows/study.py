@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows.run import StudyRun, open_run
 from tasks.evaluation.steps import score_baselines, score_model
-from tasks.fairness.steps import measure
+from tasks.fairness.steps import compare_replications, measure
 from tasks.files import FileSet, file_set
 from tasks.intake.ingest import read_report
 from tasks.intake.steps import ingest_survey, pool_surveys, write_synthetic_survey
@@ -48,26 +48,33 @@ def study_flow(
     choices = overridden(overrides, surveys=surveys, country=country, model=model)
     place = Path(workspace or os.environ.get("VALUESCAPE_HOME", "workspace"))
     with open_run(load_study(study, overrides=choices), workspace=place, fresh=fresh) as run:
-        marts, pairs = _tables(run)
-        base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
-        predictions = [run.step(score_baselines, pairs, marts)]
-        trains = run.study.training.objective != "none"
-        predictions.append(run.step(score_model, "base", pairs, [base_model], run.study, not trains))
-        _gate(run, "base_predictions", pairs, predictions[-1])
-        if trains:
-            adapter = run.step(finetune, pairs, base_model, run.study, folder=run.training).adopted_into(run.folder)
-            _gate(run, "training", adapter)
-            predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study, True))
-            _gate(run, "tuned_predictions", pairs, predictions[-1])
-        run.step(measure, pairs, marts, predictions)
+        staged = _staged(run)
+        measured = [_measured(run.replication(number), staged) for number in range(run.study.replications)]
+        if run.study.replications > 1:
+            run.step(compare_replications, measured)
         run.write_manifest("running")
         publish(run.folder)
     return str(run.folder)
 
 
-def _tables(run: StudyRun) -> tuple[FileSet, FileSet]:
-    """Survey -> staged answers -> subgroup tables -> pairs, each behind its gate."""
-    staged = _staged(run)
+def _measured(run: StudyRun, staged: FileSet) -> FileSet:
+    """One replication, from the staged answers to its metrics."""
+    marts, pairs = _tables(run, staged)
+    base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
+    predictions = [run.step(score_baselines, pairs, marts)]
+    trains = run.study.training.objective != "none"
+    predictions.append(run.step(score_model, "base", pairs, [base_model], run.study, not trains))
+    _gate(run, "base_predictions", pairs, predictions[-1])
+    if trains:
+        adapter = run.step(finetune, pairs, base_model, run.study, folder=run.training).adopted_into(run.folder)
+        _gate(run, "training", adapter)
+        predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study, True))
+        _gate(run, "tuned_predictions", pairs, predictions[-1])
+    return run.step(measure, pairs, marts, predictions)
+
+
+def _tables(run: StudyRun, staged: FileSet) -> tuple[FileSet, FileSet]:
+    """Staged answers -> subgroup tables -> pairs, each behind its gate."""
     marts = run.step(build_marts, staged, run.study)
     _gate(run, "marts", marts)
     pairs = run.step(build_pairs, marts, run.study, run.survey["populations"])

@@ -192,12 +192,13 @@ class EvaluationSection(Section):
 
 
 class Study(Section):
-    """The whole configuration of a study."""
+    """The whole configuration of a study. It is done `replications` times, each with other seeds of split, training and controls."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str
     notes: tuple[str, ...] = ()
     seed: Seed = 20260412
+    replications: Positive = 1
     survey: SurveySection = SurveySection()
     dimensions: dict[DimensionName, DimensionSection]
     items: ItemsSection = ItemsSection()
@@ -207,6 +208,10 @@ class Study(Section):
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
+
+    def replicate(self, number: int) -> "Study":
+        """The study of replication 0, 1, 2 ...: the first is the study itself."""
+        return self.model_copy(update={"seed": (self.seed + number) % 2**63})
 
     @model_validator(mode="after")
     def _dimensions_make_intersections(self) -> "Study":

@@ -5,6 +5,7 @@ from pathlib import Path
 from prefect import get_run_logger, task
 
 from tasks.fairness.metrics import write_metrics
+from tasks.fairness.replications import write_replications
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key
 
@@ -14,4 +15,12 @@ def measure(pairs: FileSet, marts: FileSet, predictions: list[FileSet], folder: 
     """Metrics by split and group, and the gaps between levels."""
     made = write_metrics(pairs, marts, predictions, folder=folder)
     get_run_logger().info("%d metrics of %d predictions", made.rows["metrics"], made.rows["predictions"])
+    return made
+
+
+@task(name="compare the replications", cache_key_fn=content_key("replications", version=1), **STORED, **TRIED_AGAIN)
+def compare_replications(measured: list[FileSet], folder: Path) -> FileSet:
+    """How far the metrics depend on the seeds of split and training."""
+    made = write_replications(measured, folder=folder)
+    get_run_logger().info("%d metrics of %d replications", made.rows["replications"], len(measured))
     return made

@@ -213,13 +213,15 @@ def _with_unknown_codes(survey: Path) -> Path:
 CANARIES = ("987654321012", "1.7305112", "what-nobody-else-said")
 
 
-def test_two_files_are_one_study_that_tests_the_country_it_never_saw(folder: Path, workspace: Path) -> None:
+def test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_replications(folder: Path, workspace: Path) -> None:
     files = [write_synthetic_survey(folder / "singapore"), folder / "japan.csv"]
     survey = pd.read_csv(files[0], sep=";", dtype=str, keep_default_na=False)
     survey.assign(B_COUNTRY_ALPHA="JPN", B_COUNTRY="392").tail(1000).to_csv(files[1], sep=";", index=False)
     study = write_study(folder, items={"include": ["Q1", "Q57"]}, survey={"wave": 7}, split={"kind": "unseen_country", "unseen": ["JPN"]})
     arguments = [argument for file in files for argument in ("--survey", file)]
-    ended = valuescape("run", study, *arguments, "--set", "name=several", "--set", "training.objective=none", "--workspace", workspace)
+    ended = valuescape(
+        "run", study, *arguments, "--set", "name=several", "--set", "training.objective=none", "--set", "replications=2", "--workspace", workspace
+    )
     assert ended.code == 0, ended
     run = workspace / "runs" / "several" / "latest"
     assert [gate["stage"] for gate in read(run / "quality" / "gates.json")] == [
@@ -231,6 +233,10 @@ def test_two_files_are_one_study_that_tests_the_country_it_never_saw(folder: Pat
     summary, manifest = read(run / "summary.json"), read(run / "manifest.json")
     assert (summary["survey"]["country"], summary["survey"]["respondents"]) == ("JPN and SGP", 3012)
     assert [population["country"] for population in manifest["survey"]["populations"]] == ["JPN", "SGP"]
+    other = pd.read_parquet(run / "replications" / "2" / "tables" / "pairs.parquet")
+    drawn = [set(frame.loc[frame["split"] == "id_test", ["item", "subgroup_id"]].itertuples(index=False, name=None)) for frame in (pairs, other)]
+    assert len(drawn[0]) == len(drawn[1]) and drawn[0] != drawn[1]
+    assert pd.read_parquet(run / "tables" / "replications.parquet")["replications"].max() == 2
     assert "Japan and Singapore" in (run / "report" / "index.html").read_text(encoding="utf-8")
 
 
