@@ -98,13 +98,15 @@ class RefineSection(Section):
 class DimensionSection(Section):
     """One respondent column as a dimension: by its code, by what it holds (`sex`, `age`, `ethnicity`, `religion`: each wave has its own code), or
     by a code for each wave. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves the respondents out of the
-    dimension); `refine` takes some levels from another column; `persona` puts a level in words; `phrases` replace it for single levels."""
+    dimension); `refine` takes some levels from another column; `national` levels mean something within one country only (ethnic groups); `persona`
+    puts a level in words; `phrases` replace it for single levels."""
 
     column: Column
     persona: str
     bands: tuple[int, ...] | None = None
     levels: dict[Text, str | None] = {}
     refine: RefineSection | None = None
+    national: bool = False
     phrases: dict[str, str] = {}
 
     @model_validator(mode="after")
