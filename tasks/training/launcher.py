@@ -31,7 +31,7 @@ MADE = "made.json"  # what a finished training left, with checksums
 ERROR_LINES = 15
 # Threads that wait for one another sleep after a moment: spinning for ever, two busy processes on two cores all but stop each other.
 THREADS = {"GOMP_SPINCOUNT": "10000"}
-CODE_VERSION = 1
+CODE_VERSION = 2
 SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
 
 logger = logging.getLogger("valuescape")
@@ -56,11 +56,10 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
     settings = study.model_dump(mode="json", include=set(SECTIONS))
     work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
     job = Job(
-        model=model.folder,
+        model_folder=model.folder,
+        model=study.model,
         pairs=str(pairs.path("tables/pairs.parquet")),
         folder=str(work),
-        group_by=study.prompt.shared_by,
-        dtype=study.model.dtype,
         seed=study.seed,
         training=study.training,
     )

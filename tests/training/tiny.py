@@ -115,6 +115,7 @@ def made_up_pairs(questions: Sequence[str] = ("Q1", "Q2", "Q3")) -> pd.DataFrame
                 "scale": "ordinal",
                 "k": len(question.codes),
                 "weight_share": subgroup["weight_share"],
+                "effective_n": 400 / 2 ** subgroup["subgroup_order"],
             }
         )
     return pd.DataFrame(rows)
