@@ -54,38 +54,34 @@ def packed_attention(
     if changed := [name for name in UNKNOWN if settings.get(name) is not None]:
         raise CannotPackError(f"its attention uses {', '.join(changed)}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
-    by_token = [held[0].transpose(0, 1).contiguous() for held in (query, key, value)]  # [tokens, heads, size] each
-    found: Tensor = _PackedAttention.apply(*by_token, layout, scale)  # type: ignore[no-untyped-call]
+    by_token = [held[0].transpose(0, 1) for held in (query * scale, key, value)]  # [tokens, heads, size] each
+    found: Tensor = _PackedAttention.apply(*by_token, layout)  # type: ignore[no-untyped-call]
     return found[None], None
 
 
 class _PackedAttention(torch.autograd.Function):
-    """softmax(s Q K' + mask) V and its gradients (Dao et al. 2022, arXiv 2205.14135, appendix B.2), block by block. The weights are kept for the
+    """softmax(Q K' + mask) V and its gradients (Dao et al. 2022, arXiv 2205.14135, appendix B.2), block by block. The weights are kept for the
     backward pass; keys and values are gathered again."""
 
     @staticmethod
-    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout, scale: float) -> Tensor:
-        weights = [_weights(query, key, block, scale) for block in layout.blocks]
+    def forward(ctx: Any, query: Tensor, key: Tensor, value: Tensor, layout: Layout) -> Tensor:
+        weights = [_weights(query, key, block) for block in layout.blocks]
         found = torch.cat([_weighted(held, value, block) for held, block in zip(weights, layout.blocks, strict=True)])
-        out = found.index_select(0, layout.places)  # [tokens, heads, size]
-        ctx.save_for_backward(query, key, value, out, *weights)
-        ctx.layout, ctx.scale = layout, scale
-        return out
+        ctx.save_for_backward(query, key, value, *weights)
+        ctx.layout = layout
+        return found.index_select(0, layout.places)  # [tokens, heads, size]
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        query, key, value, out, *weights = ctx.saved_tensors
-        gradient, wide = gradients[0], torch.promote_types(query.dtype, torch.float32)
-        drift = (gradient * out).sum(-1, keepdim=True, dtype=wide)  # [tokens, heads, 1]: what the softmax's own gradient takes off
-        parts = [
-            _backward(_Inputs(query, key, value, gradient, drift), held, block, ctx.scale)
-            for held, block in zip(weights, ctx.layout.blocks, strict=True)
-        ]
-        of_query = torch.cat([part[0] for part in parts]).index_select(0, ctx.layout.places)
+        query, key, value, *weights = ctx.saved_tensors
+        layout: Layout = ctx.layout
+        inputs = _Inputs(query, key, value, gradients[0])
+        parts = [_backward(inputs, held, block) for held, block in zip(weights, layout.blocks, strict=True)]
+        of_query = torch.cat([part[0] for part in parts]).index_select(0, layout.places)
         looked_at = torch.cat([part[1] for part in parts]).flatten(1)  # [keys of all blocks, 2 x heads x size]
-        summed = nn.functional.embedding_bag(ctx.layout.seen_at, looked_at, ctx.layout.seen_from, mode="sum")
+        summed = nn.functional.embedding_bag(layout.seen_at, looked_at, layout.seen_from, mode="sum")
         of_key, of_value = summed.view(-1, 2, *key.shape[1:]).unbind(1)
-        return of_query, of_key, of_value, None, None
+        return of_query, of_key, of_value, None
 
 
 class _Inputs(NamedTuple):
@@ -95,17 +91,15 @@ class _Inputs(NamedTuple):
     key: Tensor
     value: Tensor
     gradient: Tensor
-    drift: Tensor  # [tokens, heads, 1]
 
 
-def _weights(query: Tensor, key: Tensor, block: Block, scale: float) -> Tensor:
+def _weights(query: Tensor, key: Tensor, block: Block) -> Tensor:
     """The softmax over trunk and own keys: [groups, heads, rows, queries of a key head x width, length + reach]."""
-    asked = _of_queries(query, block, heads=key.shape[1])
-    scores = _joined(asked, *_of_keys(key, block)).to(torch.promote_types(query.dtype, torch.float32)).mul_(scale)
-    length = block.trunk.shape[1]
+    scores = _joined(_of_queries(query, block, heads=key.shape[1]), *_of_keys(key, block))
+    length, width = block.trunk.shape[1], block.queries.shape[2]
     scores[..., :length] += block.trunk_mask[:, None, None, None]
-    scores[..., length:].unflatten(3, (-1, block.mask.shape[2])).add_(block.mask[:, None, :, None])
-    return scores.softmax(dim=-1).to(query.dtype)
+    scores[..., length:].unflatten(3, (-1, width)).add_(block.mask[:, None, :, None])
+    return scores.softmax(dim=-1)
 
 
 def _joined(rows: Tensor, trunk: Tensor, own: Tensor) -> Tensor:
@@ -125,14 +119,13 @@ def _weighted(weights: Tensor, value: Tensor, block: Block) -> Tensor:
     return _by_query(_by_trunk(of_trunk, trunk) + of_own @ own, block)
 
 
-def _backward(inputs: _Inputs, weights: Tensor, block: Block, scale: float) -> tuple[Tensor, Tensor]:
+def _backward(inputs: _Inputs, weights: Tensor, block: Block) -> tuple[Tensor, Tensor]:
     """Gradients of the block's queries, query after query, and of its keys and values, first the trunks' and then the rows'."""
-    heads = inputs.key.shape[1]
-    asked, gradient, drift = (_of_queries(held, block, heads=heads) for held in (inputs.query, inputs.gradient, inputs.drift))
-    for held in (gradient, drift):
-        held.unflatten(3, (-1, block.padding.shape[2])).masked_fill_(block.padding[:, None, :, None, :, None], 0)
+    heads, width = inputs.key.shape[1], block.queries.shape[2]
+    asked, gradient = (_of_queries(held, block, heads=heads) for held in (inputs.query, inputs.gradient))
+    gradient.unflatten(3, (-1, width)).masked_fill_(block.padding[:, None, :, None, :, None], 0)  # padding repeats token 0's
     keys, values = _of_keys(inputs.key, block), _of_keys(inputs.value, block)
-    of_scores = _joined(gradient, *values).to(drift.dtype).sub_(drift).mul_(weights.to(drift.dtype)).mul_(scale).to(weights.dtype)
+    of_scores = torch.ops.aten._softmax_backward_data(_joined(gradient, *values), weights, -1, weights.dtype)
     length = block.trunk.shape[1]
     (score_trunk, score_own), (weight_trunk, weight_own) = ((held[..., :length], held[..., length:]) for held in (of_scores, weights))
     of_query = _by_query(_by_trunk(score_trunk, keys[0]) + score_own @ keys[1], block)

@@ -8,7 +8,8 @@ answer meet the vocabulary, in float32: bfloat16 logits would turn near-ties int
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 import torch
@@ -163,9 +164,41 @@ def _log_probabilities(hidden: Tensor, vocabulary: nn.Linear, sums: Sequence[Seq
     [sums]. Each place meets the vocabulary once."""
     factors = torch.tensor([(place, token, which) for which, terms in enumerate(sums) for place, token in terms], device=hidden.device)
     distinct, row = torch.unique(factors[:, 0], return_inverse=True)
-    precision = torch.promote_types(hidden.dtype, torch.float32)
-    bias = None if vocabulary.bias is None else vocabulary.bias.to(precision)
-    states = hidden.index_select(0, distinct).to(precision)
-    logits = nn.functional.linear(states, vocabulary.weight.to(precision), bias)  # [distinct places, vocabulary]
-    terms: Tensor = logits.log_softmax(dim=-1)[row, factors[:, 1]]
+    states = hidden.index_select(0, distinct)
+    terms: Tensor = _TokenLogProbabilities.apply(states, vocabulary.weight, vocabulary.bias, row, factors[:, 1])  # type: ignore[no-untyped-call]
     return terms.new_zeros(len(sums)).index_add(0, factors[:, 2], terms)
+
+
+class _TokenLogProbabilities(torch.autograd.Function):
+    """Single tokens of log softmax(W h + b), in float32 at least: at row[i], token[i]. The logits, by far the largest tensor of a step, are there
+    once, and become their own gradient in place."""
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, weight: Tensor, bias: Tensor | None, row: Tensor, token: Tensor) -> Tensor:
+        precision = torch.promote_types(states.dtype, torch.float32)
+        with _products_of(states.dtype):
+            logits = nn.functional.linear(states.to(precision), weight.to(precision), None if bias is None else bias.to(precision))
+        total = logits.logsumexp(dim=-1, keepdim=True)
+        ctx.save_for_backward(states, weight, logits, total, row, token)
+        return logits[row, token] - total[row, 0]
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        states, weight, logits, total, row, token = ctx.saved_tensors
+        by_row = torch.zeros_like(total).index_add_(0, row, gradients[0][:, None])
+        of_logits = logits.sub_(total).exp_().mul_(-by_row)  # d log p(t) / d logits = [t] - p
+        of_logits.index_put_((row, token), gradients[0], accumulate=True)
+        of_logits = of_logits.to(weight.dtype)
+        of_weight = of_logits.T @ states if ctx.needs_input_grad[1] else None
+        return of_logits @ weight, of_weight, of_logits.sum(0) if ctx.needs_input_grad[2] else None, None, None
+
+
+@contextmanager
+def _products_of(dtype: torch.dtype) -> Iterator[None]:
+    """On a CPU, let float32 products be made in bfloat16, and summed in float32, where both factors were bfloat16: faster, and as exact."""
+    usual = torch.backends.mkldnn.matmul.fp32_precision
+    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if dtype == torch.bfloat16 else usual
+    try:
+        yield
+    finally:
+        torch.backends.mkldnn.matmul.fp32_precision = usual

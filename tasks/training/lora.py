@@ -15,6 +15,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from peft.tuners.lora import Linear
 from torch import Tensor, nn
 
+from tasks.training.norms import quicken_norms
+
 ADAPTER = "default"  # PEFT's name for a model's only adapter
 
 
@@ -30,10 +32,11 @@ def load_lora(model: Any, folder: Path) -> Any:
 
 
 def _quickened(model: Any) -> Any:
-    """The same model; its plain LoRA layers from now on compute by `_LoraLinear`. Quantised ones stay as they are."""
+    """The same model; its plain LoRA layers and its norms from now on compute by functions of ours. Quantised layers stay as they are."""
     for layer in model.modules():
         if type(layer) is Linear and type(layer.base_layer) is nn.Linear:
             layer.forward = _Forward(layer)
+    quicken_norms(model)
     return model
 
 

@@ -136,7 +136,7 @@ def _start(job: Job, accelerator: Accelerator) -> Run:
     encoder = PromptEncoder(loaded.tokenizer)
     train, validation = (read_examples(Path(job.pairs), encoder, split=split, objective=training.objective) for split in ("train", "validation"))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=0.0)
+    optimizer = torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=0.0, fused=True)
     grouping = best_grouping(train, batching=_batching(job))
     steps = total_steps(train, job, grouping=grouping)
     scheduler = torch.optim.lr_scheduler.LambdaLR(
