@@ -19,7 +19,7 @@ from tasks.training.packing import Block, Layout
 
 NAME = "valuescape_packed"
 # What some models add to their scores, and this attention does not.
-UNKNOWN = ("softcap", "s_aux", "position_bias", "sliding_window")
+UNKNOWN = ("softcap", "s_aux", "position_bias")
 
 
 class CannotPackError(Exception):
@@ -53,6 +53,8 @@ def packed_attention(
     """Softmax attention of every token to its trunk, its other ancestors and itself: [1, tokens, heads, size]."""
     if changed := [name for name in UNKNOWN if settings.get(name) is not None]:
         raise CannotPackError(f"its attention uses {', '.join(changed)}")
+    if (window := settings.get("sliding_window")) is not None and window < layout.longest:
+        raise CannotPackError(f"its sliding_window of {window} is shorter than a prompt of {layout.longest}")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     by_token = [held[0].transpose(0, 1) for held in (query * scale, key, value)]  # [tokens, heads, size] each
     found: Tensor = _PackedAttention.apply(*by_token, layout)  # type: ignore[no-untyped-call]

@@ -196,9 +196,10 @@ class _TokenLogProbabilities(torch.autograd.Function):
 @contextmanager
 def _products_of(dtype: torch.dtype) -> Iterator[None]:
     """On a CPU, let float32 products be made in bfloat16, and summed in float32, where both factors were bfloat16: faster, and as exact."""
-    usual = torch.backends.mkldnn.matmul.fp32_precision
-    torch.backends.mkldnn.matmul.fp32_precision = "bf16" if dtype == torch.bfloat16 else usual
+    products: Any = torch.backends.mkldnn.matmul  # type: ignore[attr-defined]
+    usual = products.fp32_precision
+    products.fp32_precision = "bf16" if dtype == torch.bfloat16 else usual
     try:
         yield
     finally:
-        torch.backends.mkldnn.matmul.fp32_precision = usual
+        products.fp32_precision = usual

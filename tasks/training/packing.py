@@ -42,6 +42,7 @@ class Layout(NamedTuple):
     places: Tensor
     seen_at: Tensor
     seen_from: Tensor
+    longest: int  # tokens of the longest prompt with an option
 
 
 class Stream(NamedTuple):
@@ -114,7 +115,7 @@ def pack(prompts: Sequence[EncodedPrompt], *, device: torch.device | None = None
         nodes[place] = [tree.add(node.token, position=len(prompt.tokens) + node.depth - 1) for node in prompt.nodes]
         rows.append(_Row(paths[place], shared, start, len(tree.tokens), len(prompt.tokens) - prompt.lead - 1))
     tree.close(0)
-    layout = _layout(rows, np.array(tree.ends), device=device, dtype=dtype)
+    layout = _layout(rows, tree, device=device, dtype=dtype)
     return Stream(torch.tensor([tree.tokens], device=device), torch.tensor([tree.positions], device=device), layout, paths, nodes)
 
 
@@ -125,8 +126,9 @@ def stream_length(prompts: Sequence[EncodedPrompt]) -> int:
     return sum(len(prompt.tokens) + len(prompt.nodes) for prompt in prompts) - shared
 
 
-def _layout(rows: list[_Row], ends: Indices, *, device: torch.device | None, dtype: torch.dtype) -> Layout:
+def _layout(rows: list[_Row], tree: _Tree, *, device: torch.device | None, dtype: torch.dtype) -> Layout:
     """The cheapest of the ways to cut the rows into groups: wherever neighbours share fewer tokens than some number."""
+    ends = np.array(tree.ends)
     cuts = sorted({row.shared for row in rows})
     plans = [[_trunks(groups), _rests(groups)] for groups in (_cut(rows, cut) for cut in cuts)]
     chosen = [block for block in min(plans, key=lambda plan: sum(map(_scores, plan))) if block]
@@ -138,7 +140,8 @@ def _layout(rows: list[_Row], ends: Indices, *, device: torch.device | None, dty
     seen_at = np.argsort(keys, kind="stable")[np.count_nonzero(keys < 0) :]
     seen_from = np.searchsorted(keys[seen_at], np.arange(len(ends)))
     blocks = tuple(_block(block, ends, device=device, dtype=dtype) for block in padded)
-    return Layout(blocks, *(torch.from_numpy(found).to(device) for found in (places, seen_at, seen_from)))
+    held = (torch.from_numpy(found).to(device) for found in (places, seen_at, seen_from))
+    return Layout(blocks, next(held), next(held), next(held), longest=max(tree.positions) + 1)
 
 
 def _cut(rows: list[_Row], least: int) -> list[list[_Row]]:

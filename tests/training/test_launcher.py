@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, sha256_of, write_table
 from tasks.study import Study, load_study
-from tasks.training import launcher
+from tasks.training import launcher, steps
 from tasks.training.checkpoints import newest_checkpoint
 from tasks.training.job import LOG
 from tasks.training.launcher import finetune
@@ -249,3 +249,16 @@ def test_two_trainers_do_not_share_a_work_folder(pairs: FileSet, model: FileSet,
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StepError, match="another run is training the same adapter"):
             finetune(pairs, model, study, folder=Path(undisturbed.folder).parent)
+
+
+def test_the_standing_is_an_artifact_that_is_made_once_and_then_updated_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, float, str]] = []
+    monkeypatch.setattr(steps, "create_progress_artifact", lambda percent, *, key, description: calls.append((key, percent, description)) or 7)
+    monkeypatch.setattr(steps, "update_progress_artifact", lambda made, percent, *, description: calls.append((str(made), percent, description)))
+    tell = steps._Shown()
+    for step in range(1, 11):
+        tell(launcher.Standing(step, 10, 1.5, 20.0, 6.0 * (10 - step)))
+    assert calls == [
+        ("fine-tuning", 10.0, "step 1 of 10, loss 1.500, 20.0 pairs/s, 0:00:54 left"),
+        ("7", 100.0, "step 10 of 10, loss 1.500, 20.0 pairs/s, 0:00:00 left"),
+    ]

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from tasks.errors import InputError
+from tasks.files import FileSet
 from tasks.study import ModelSection
 from tasks.training.model import choose_dtype, load_model, prepare_model
 from tests.training.tiny import save_model
@@ -60,11 +61,11 @@ def test_a_type_that_is_asked_for_is_taken() -> None:
 
 
 @pytest.mark.flow
-def test_the_sample_model_is_converted_once_and_its_card_names_the_loss(tmp_path: Path) -> None:
-    first = prepare_model("sample", cache=tmp_path)
-    written = first.path("model.safetensors").stat().st_mtime_ns
-    second = prepare_model("sample", cache=tmp_path)
-    assert second == first
-    assert first.path("model.safetensors").stat().st_mtime_ns == written
-    assert "quantised to 4 bits" in first.path("README.md").read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == [Path(first.folder).name]
+def test_the_sample_model_is_converted_once_and_its_card_names_the_loss(sample_model: FileSet) -> None:
+    cache = Path(sample_model.folder).parent
+    written = sample_model.path("model.safetensors").stat().st_mtime_ns
+    second = prepare_model("sample", cache=cache)
+    assert second == sample_model
+    assert sample_model.path("model.safetensors").stat().st_mtime_ns == written
+    assert "quantised to 4 bits" in sample_model.path("README.md").read_text(encoding="utf-8")
+    assert [path.name for path in cache.iterdir()] == [Path(sample_model.folder).name]
