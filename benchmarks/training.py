@@ -41,29 +41,50 @@ from tasks.training.model import load_model, prepare_model
 from tasks.training.optimisation import Trainer, Weigher
 from tasks.training.packing import stream_length
 
-REPEATS = 3
-STEPS, QUICK_STEPS = 9, 2  # of which the first is not timed
-PEER_BATCHES = (8, 16, 32)
+ROUNDS, STEPS = 3, 9
+PEER_BATCHES = (4, 8, 16)
 TRAINING = TrainingSection(objective="tokens", epochs=1.0)
 PAPER_PAIRS = 20_877  # of Tan et al. (2026)
 ORDERS = {"question_first": "pairs", "persona_first": "pairs_persona_first"}
 SEED = 7
 
 
+class Clock:
+    """When steps ended, by the clock and by this process's own time, which what else the machine does leaves alone."""
+
+    def __init__(self) -> None:
+        self.ends: list[tuple[float, float]] = []
+
+    def tick(self) -> None:
+        self.ends.append((time.monotonic(), time.process_time()))
+
+    @property
+    def seconds(self) -> float:
+        return self.ends[-1][0] - self.ends[0][0]
+
+    def speed(self, samples: int) -> dict[str, Any]:
+        """Of the samples after the first step."""
+        busy = self.ends[-1][1] - self.ends[0][1]
+        return {"samples_per_second": round(samples / self.seconds, 2), "samples_per_cpu_second": round(samples / busy, 2)}
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--quick", action="store_true", help="Two steps: shows that it runs, and measures nothing.")
+    parser.add_argument("--steps", type=int, default=STEPS, help="Optimizer steps of a side, of which the first is not timed.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     parser.add_argument("--peer-python", default=sys.executable, help="An interpreter that has TRL.")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)  # one side, in its own process
     arguments = parser.parse_args()
-    steps = QUICK_STEPS if arguments.quick else STEPS
+    if arguments.quick:
+        arguments.steps, arguments.rounds = 2, 1
     if arguments.side:
-        _run_side(*arguments.side, steps=steps, out=arguments.json)
+        _run_side(*arguments.side, steps=arguments.steps, out=arguments.json)
         return
     with tempfile.TemporaryDirectory() as name:
         _prepare(Path(name))
-        results = _measure(Path(name), peer=arguments.peer_python, quick=arguments.quick)
+        results = _measure(Path(name), peer=arguments.peer_python, steps=arguments.steps, rounds=arguments.rounds)
     arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
 
@@ -79,31 +100,37 @@ def _prepare(folder: Path) -> None:
         build_pairs(marts, ordered, country="Singapore", folder=folder / name)
 
 
-def _measure(folder: Path, *, peer: str, quick: bool) -> dict[str, Any]:
-    sides = {"packed": sys.executable, "trl": peer, "padded": sys.executable, "persona_first": sys.executable, "persona_first_padded": sys.executable}
-    rounds = [{name: _side(name, folder, python=python, quick=quick) for name, python in sides.items()} for _ in range(1 if quick else REPEATS)]
-    rounds[0]["trl_defaults"] = _side("trl_defaults", folder, python=peer, quick=quick)
+def _measure(folder: Path, *, peer: str, steps: int, rounds: int) -> dict[str, Any]:
+    tried = {size: _side(f"trl {size}", folder, python=peer, steps=2)["samples_per_second"] for size in PEER_BATCHES}
+    best = max(tried, key=lambda size: float(tried[size]))
+    sides = {"packed": "packed", "trl": f"trl {best}", **{name: name for name in ("padded", "persona_first", "persona_first_padded")}}
+    found = [
+        {name: _side(side, folder, python=peer if name == "trl" else sys.executable, steps=steps) for name, side in sides.items()}
+        for _ in range(rounds)
+    ]
+    found[0]["trl_defaults"] = _side("trl_defaults", folder, python=peer, steps=steps)
+    return {**_compared(found), "matmul_peak_gflops": round(_matmul_peak() / 1e9), "trl_tried": tried, "rounds": found}
 
-    def ratio(ours: str, theirs: str) -> float:
-        ratios = [float(one[ours]["samples_per_second"]) / float(one[theirs]["samples_per_second"]) for one in rounds]
-        return round(statistics.median(ratios), 2)
+
+def _compared(rounds: list[dict[str, Any]]) -> dict[str, Any]:
+    def ratio(ours: str, theirs: str, *, by: str = "samples_per_second") -> float:
+        return round(statistics.median(float(one[ours][by]) / float(one[theirs][by]) for one in rounds if theirs in one), 2)
 
     speed = statistics.median(one["packed"]["samples_per_second"] for one in rounds)
     return {
         "ratio_vs_trl": ratio("packed", "trl"),
+        "ratio_vs_trl_in_cpu_time": ratio("packed", "trl", by="samples_per_cpu_second"),
         "ratio_vs_padded": ratio("packed", "padded"),
         "ratio_persona_first_vs_padded": ratio("persona_first", "persona_first_padded"),
-        "ratio_vs_trl_defaults": round(rounds[0]["packed"]["samples_per_second"] / rounds[0]["trl_defaults"]["samples_per_second"], 2),
+        "ratio_vs_trl_defaults": ratio("packed", "trl_defaults"),
         "held_out_loss_vs_trl": round(rounds[0]["packed"]["held_out_loss"] / rounds[0]["trl"]["held_out_loss"], 4),
         "minutes_per_epoch_of_the_paper": round(PAPER_PAIRS / speed / 60, 1),
-        "matmul_peak_gflops": round(_matmul_peak() / 1e9),
-        "rounds": rounds,
     }
 
 
-def _side(name: str, folder: Path, *, python: str, quick: bool) -> dict[str, Any]:
+def _side(name: str, folder: Path, *, python: str, steps: int) -> dict[str, Any]:
     out = folder / "side.json"
-    command = [python, "-m", "benchmarks.training", "--json", str(out), "--side", name, str(folder), *(["--quick"] if quick else [])]
+    command = [python, "-m", "benchmarks.training", "--json", str(out), "--steps", str(steps), "--side", name, str(folder)]
     environment = {**THREADS, **MEMORY, **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
     subprocess.run(command, check=True, env=environment)
     side: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
@@ -118,10 +145,10 @@ def _run_side(name: str, folder_name: str, *, steps: int, out: Path) -> None:
         "padded": lambda: _ours(folder, "question_first", packed=False, steps=steps),
         "persona_first": lambda: _ours(folder, "persona_first", packed=True, steps=steps),
         "persona_first_padded": lambda: _ours(folder, "persona_first", packed=False, steps=steps),
-        "trl": lambda: _trl_at_its_best(folder, steps=steps),
-        "trl_defaults": lambda: _trl(folder, steps=1 + steps // 4, settings={}),
+        "trl": lambda: _trl(folder, steps=steps, settings=_settings(int(name.split()[1]))),
+        "trl_defaults": lambda: _trl(folder, steps=2 * steps, settings={}),
     }
-    found = sides[name]()
+    found = sides[name.split()[0]]()
     found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
     out.write_text(json.dumps(found), encoding="utf-8")
 
@@ -151,25 +178,19 @@ def _ours(folder: Path, order: str, *, packed: bool, steps: int) -> dict[str, An
     model = with_lora(loaded.model, rank=TRAINING.lora_rank, alpha=TRAINING.lora_alpha).eval()
     trainer, chosen = _trainer(model, packed=packed), _steps(_read(folder, order, split="train", tokenizer=loaded.tokenizer), count=steps)
     schedule = torch.optim.lr_scheduler.LinearLR(trainer.optimizer, 1.0, 0.0, total_iters=steps)
-    ends = []
+    clock = Clock()
     for step in chosen:
         trainer.step(step)
         schedule.step()
-        ends.append(time.monotonic())
+        clock.tick()
     tokens = sum(stream_length([one.prompt for one in step]) if packed else sum(len(one.prompt.tokens) for one in step) for step in chosen[1:])
-    seconds, weights = ends[-1] - ends[0], sum(one.numel() for one in model.get_decoder().layers.parameters())
+    weights = sum(one.numel() for one in model.get_decoder().layers.parameters())
     return {
-        "samples_per_second": round(sum(map(len, chosen[1:])) / seconds, 2),
-        "tokens_per_second": round(tokens / seconds),
-        "gflops": round(4 * weights * tokens / seconds / 1e9),  # forward, and the gradient by the states; frozen weights have none
+        **clock.speed(sum(map(len, chosen[1:]))),
+        "tokens_per_second": round(tokens / clock.seconds),
+        "gflops": round(4 * weights * tokens / clock.seconds / 1e9),  # forward, and the gradient by the states; frozen weights have none
         "held_out_loss": trainer.mean_loss(_read(folder, order, split="validation", tokenizer=loaded.tokenizer)),
     }
-
-
-def _trl_at_its_best(folder: Path, *, steps: int) -> dict[str, Any]:
-    speeds = {size: _trl(folder, steps=2, settings=_settings(size))["samples_per_second"] for size in PEER_BATCHES}
-    best = max(speeds, key=lambda size: speeds[size])
-    return {**_trl(folder, steps=steps, settings=_settings(best)), "batch": best, "tried": speeds}
 
 
 def _settings(batch: int) -> dict[str, Any]:
@@ -189,33 +210,34 @@ def _trl(folder: Path, *, steps: int, settings: dict[str, Any]) -> dict[str, Any
     from transformers import TrainerCallback
     from trl import SFTConfig, SFTTrainer  # type: ignore[import-not-found]
 
-    class Clock(TrainerCallback):  # type: ignore[misc]
-        ends: list[float] = []
+    clock = Clock()
 
+    class Ticking(TrainerCallback):  # type: ignore[misc]
         def on_step_end(self, *_: Any, **__: Any) -> None:
-            self.ends.append(time.monotonic())
+            clock.tick()
 
     class InOrder(SFTTrainer):  # type: ignore[misc]
         def _get_train_sampler(self, dataset: Any = None) -> Any:
             return SequentialSampler(dataset if dataset is not None else self.train_dataset)
 
-    loaded, clock, out = load_model(folder / "model", ModelSection()), Clock(), folder / "trl"
-    clock.ends = []
-    chosen = [one for step in _steps(_read(folder, "question_first", split="train", tokenizer=loaded.tokenizer), count=steps) for one in step]
+    loaded, out = load_model(folder / "model", ModelSection()), folder / "trl"
+    chosen = [one for step in _steps(_read(folder, "question_first", split="train", tokenizer=loaded.tokenizer), count=max(steps, 4)) for one in step]
     lora = LoraConfig(r=TRAINING.lora_rank, lora_alpha=TRAINING.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     arguments = SFTConfig(
         output_dir=str(out), max_steps=steps, save_strategy="no", report_to=[], use_cpu=True, bf16=False, seed=SEED, logging_steps=10**6,
         disable_tqdm=True, **settings,
     )  # fmt: skip
     data = Dataset.from_list(_chats(folder, chosen))
-    trainer = InOrder(model=loaded.model, args=arguments, train_dataset=data, peft_config=lora, processing_class=loaded.tokenizer, callbacks=[clock])
+    trainer = InOrder(
+        model=loaded.model, args=arguments, train_dataset=data, peft_config=lora, processing_class=loaded.tokenizer, callbacks=[Ticking()]
+    )
     trainer.train()
     trainer.save_model(str(out))
     batch = arguments.per_device_train_batch_size * arguments.gradient_accumulation_steps
     tuned = load_lora(load_model(folder / "model", ModelSection()).model, out).eval()
     held_out = _read(folder, "question_first", split="validation", tokenizer=loaded.tokenizer)
     return {
-        "samples_per_second": round(batch * (len(clock.ends) - 1) / (clock.ends[-1] - clock.ends[0]), 2),
+        **clock.speed(batch * (len(clock.ends) - 1)),
         "held_out_loss": _trainer(tuned.requires_grad_(True), packed=True).mean_loss(held_out),
     }
 
