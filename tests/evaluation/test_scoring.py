@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,11 +13,12 @@ from tasks.evaluation import scoring
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.scoring import ScoringJob, score
 from tasks.prompting.prompt import render_prompt
-from tasks.prompting.tree import PromptGroup
-from tasks.training.forward import OptionScorer, ScoredOptions
+from tasks.prompting.tree import EncodedPrompt
+from tasks.study import ModelSection
+from tasks.training.forward import OptionScorer
 from tests.training.tiny import QUESTIONS, made_up_pairs, save_model
 
-JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", "float32", pairs_per_forward=4, seed=1)
+JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", ModelSection(dtype="float32"), pairs_per_forward=4, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -74,34 +76,36 @@ def test_no_subgroup_keeps_its_persona(seed: int) -> None:
     assert permuted.equals(scoring._permuted_prompts(pairs, pairs=pairs, seed=seed))
 
 
-def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[PromptGroup]) -> None:
+def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[list[EncodedPrompt]]) -> None:
     """Another grouping shares other tokens and gives the same answers."""
     pairs = made_up_pairs()
     pairs["prompt"] = [render_prompt(QUESTIONS[row.item], persona=row.persona, order="persona_first") for row in pairs.itertuples()]
     job = replace(JOB, variants=("plain",))
     by_persona = score(pairs, model, adapter=None, job=replace(job, group_by="subgroup_id"))
-    assert [len(group.prompts) for group in asked] == [3, 3, 3]
+    assert [len(prompts) for prompts in asked] == [3, 3, 3]
     by_question = score(pairs, model, adapter=None, job=job)
     for one, other in zip(by_persona["probabilities"], by_question["probabilities"], strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[PromptGroup]]:
-    groups: list[PromptGroup] = []
-    forward = OptionScorer.forward
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[EncodedPrompt]]]:
+    """The batches that were asked, without the ones that a new scorer tries."""
+    batches: list[list[EncodedPrompt]] = []
+    made = scoring.scorer_for
 
-    def counted(self: OptionScorer, group: PromptGroup) -> ScoredOptions:
-        groups.append(group)
-        return forward(self, group)
+    def counted(*arguments: Any) -> OptionScorer:
+        scorer = made(*arguments)
+        scorer.register_forward_pre_hook(lambda _, inputs: batches.append(list(inputs[0])))
+        return scorer
 
-    monkeypatch.setattr(scoring.OptionScorer, "forward", counted)
-    yield groups
+    monkeypatch.setattr(scoring, "scorer_for", counted)
+    yield batches
 
 
-def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[PromptGroup]) -> None:
+def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[list[EncodedPrompt]]) -> None:
     score(made_up_pairs(), model, adapter=None, job=JOB)
-    prompts = [prompt.tokens for group in asked for prompt in group.prompts]
+    prompts = [prompt.tokens for batch in asked for prompt in batch]
     assert len(prompts) == len(set(prompts)) == 3 * (3 + 1)
 
 
