@@ -27,7 +27,7 @@ def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     retries=1,
     retry_delay_seconds=10,
     retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("score", version=2, sections=("model", "evaluation", "prompt", "seed")),
+    cache_key_fn=content_key("score", version=3, sections=("model", "evaluation", "prompt", "seed")),
     **STORED,
 )
 def score_model(name: Literal["base", "tuned"], pairs: FileSet, model: list[FileSet], study: Study, controls: bool, folder: Path) -> FileSet:
