@@ -37,7 +37,7 @@ def persona_of(traits: Mapping[str, str], *, places: Places, dimensions: Mapping
     """The sentences of place and time, and one for each trait, in the study's order. Without traits it is the blank persona: everybody."""
     where = places.countries.get(traits.get("country", ""), places.somewhere)
     when = places.waves.get(traits.get("wave", ""))
-    sentences = [_sentence(dimensions[dimension], level=traits[dimension]) for dimension in dimensions if dimension in traits]
+    sentences = [sentence_of(dimensions[dimension], level=traits[dimension]) for dimension in dimensions if dimension in traits]
     return " ".join([where, *([when] if when else []), *sentences])
 
 
@@ -52,5 +52,6 @@ def _when(years: Iterable[int]) -> str:
     return f"The year is {first}." if first == last else f"The year is between {first} and {last}."
 
 
-def _sentence(dimension: DimensionSection, *, level: str) -> str:
+def sentence_of(dimension: DimensionSection, *, level: str) -> str:
+    """A level in words: its own phrase, or the dimension's template."""
     return dimension.phrases.get(level) or dimension.persona.replace("{level}", level)

@@ -1,0 +1,105 @@
+"""What a served model answers: asked once for each prompt, then read by its first token and as generated.
+
+    answers = ask_server(asked, served, cache=cache, ledger=ledger)          # one row per prompt
+    predictions = read_answers(asked, answers, model="base")
+
+Asking is slow, costs money and may stop midway; reading is neither, and can be done again.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tasks.evaluation.asking import labels_of
+from tasks.evaluation.backends.answers import Answer, Token, Usage
+from tasks.evaluation.backends.cache import AnswerCache
+from tasks.evaluation.backends.ledger import Ledger
+from tasks.evaluation.backends.openai_server import Access, ServedModel, ask_all
+from tasks.evaluation.predictions import predictions_frame
+from tasks.evaluation.reading import first_token_probabilities, one_hot, read_text
+from tasks.files import FileSet, file_set, write_json, write_table
+from tasks.study import Study
+
+REGISTRY = "registry.sqlite"  # in the workspace: shared by all runs
+USAGE = "server.json"
+
+
+class Asked(NamedTuple):
+    """`answers`: prompt, text, finish, tokens (JSON; null without log-probabilities); `usage`: what asking took, for the run's folder."""
+
+    answers: pd.DataFrame
+    usage: dict[str, Any]
+
+
+def served_of(study: Study, access: Access) -> ServedModel:
+    """Raises ValueError for a study whose model is not served."""
+    if study.model.served_name is None:
+        raise ValueError(f"model {study.model.name} is on no server")
+    return ServedModel(study.model.served_name, access, study.evaluation.server, study.seed)
+
+
+def ask_server(asked: pd.DataFrame, served: ServedModel, *, cache: AnswerCache, ledger: Ledger) -> Asked:
+    """Every prompt once. Raises what `ask_all` raises: then nothing is read, and what was answered is kept."""
+    answered = ask_all(list(asked["prompt"]), served=served, cache=cache, ledger=ledger)
+    return Asked(_answers_frame(answered), _usage(answered, served, ledger))
+
+
+def write_answers(asked: Asked, *, folder: Path) -> FileSet:
+    """tables/server_answers.parquet and server.json."""
+    write_table(asked.answers, folder / "tables" / "server_answers.parquet")
+    write_json(folder / USAGE, asked.usage)
+    return file_set(folder, ["tables/server_answers.parquet", USAGE], rows={"server_answers": len(asked.answers)})
+
+
+def read_answers(asked: pd.DataFrame, answers: pd.DataFrame, *, model: str) -> dict[str, pd.DataFrame]:
+    """reader -> predictions. generated: every answer, parsed strictly. first_token: only where the server gives log-probabilities; an answer
+    without them, or in which no option is listed, is no answer."""
+    said = answers.set_index("prompt").loc[list(asked["prompt"])]
+    labels = labels_of(asked)
+    parsed = [one_hot(read_text(text, labels=called), size=len(called)) for text, called in zip(said["text"], labels, strict=True)]
+    read = {"generated": predictions_frame(asked, parsed, model=model, reader="generated")}
+    if said["tokens"].notna().any():
+        listed = [_first_token(tokens, labels=called) for tokens, called in zip(said["tokens"], labels, strict=True)]
+        read["first_token"] = predictions_frame(asked, listed, model=model, reader="first_token")
+    return read
+
+
+def headline_reader(read: dict[str, pd.DataFrame]) -> str:
+    """Log-probabilities where the server gives them, else the parsed text."""
+    return "first_token" if "first_token" in read else "generated"
+
+
+def _first_token(tokens: str | None, *, labels: tuple[str, ...]) -> np.ndarray:
+    given = [Token.model_validate(token) for token in json.loads(tokens)] if isinstance(tokens, str) else []
+    shares = first_token_probabilities(given, labels)
+    return np.zeros(len(labels)) if shares is None else shares
+
+
+def _answers_frame(answered: dict[str, Answer]) -> pd.DataFrame:
+    rows = [
+        {
+            "prompt": prompt,
+            "text": answer.text,
+            "finish": answer.finish,
+            "tokens": json.dumps([token.model_dump() for token in answer.tokens]) if answer.tokens else None,
+        }
+        for prompt, answer in answered.items()
+    ]
+    return pd.DataFrame(rows, columns=["prompt", "text", "finish", "tokens"])
+
+
+def _usage(answered: dict[str, Answer], served: ServedModel, ledger: Ledger) -> dict[str, Any]:
+    """`answers`: what the answers that are used took, whenever they were given; `spent`: with every attempt of this run that failed."""
+    total = sum((answer.usage or Usage(requests=1) for answer in answered.values()), Usage())
+    return {
+        "model": served.name,
+        "parameters": served.parameters(),
+        "answers": total.model_dump() | {"cost": ledger.cost_of(total)},
+        "spent": ledger.spent.model_dump() | {"cost": ledger.cost_of(ledger.spent)},
+        "failed_attempts": dict(ledger.failures),
+        "empty": sum(not answer.text for answer in answered.values()),
+        "without_log_probabilities": sum(answer.tokens is None for answer in answered.values()),
+    }
