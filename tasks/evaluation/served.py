@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from tasks.evaluation.asking import labels_of
+from tasks.evaluation.asking import Marts, Variant, asked_pairs, compared_pairs, labels_of, reworded_pairs
 from tasks.evaluation.backends.answers import Answer, Token, Usage
 from tasks.evaluation.backends.cache import AnswerCache
 from tasks.evaluation.backends.ledger import Ledger
@@ -21,10 +21,13 @@ from tasks.evaluation.backends.openai_server import Access, ServedModel, ask_all
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import first_token_probabilities, one_hot, read_text
 from tasks.files import FileSet, file_set, write_json, write_table
-from tasks.study import Study
+from tasks.study import BudgetSection, Study
 
 REGISTRY = "registry.sqlite"  # in the workspace: shared by all runs
 USAGE = "server.json"
+
+
+CONTROLS: tuple[Variant, ...] = ("plain", "blank_persona", "permuted_persona")
 
 
 class Asked(NamedTuple):
@@ -39,6 +42,33 @@ def served_of(study: Study, access: Access) -> ServedModel:
     if study.model.served_name is None:
         raise ValueError(f"model {study.model.name} is on no server")
     return ServedModel(study.model.served_name, access, study.evaluation.server, study.seed)
+
+
+def everything_asked(pairs: pd.DataFrame, marts: Marts, study: Study) -> pd.DataFrame:
+    """Both test splits with the controls, and the compared pairs in the study's variants."""
+    chosen = compared_pairs(pairs, size=study.evaluation.compared_pairs, seed=study.seed)
+    return pd.concat([asked_pairs(pairs, CONTROLS, seed=study.seed), reworded_pairs(chosen, marts, study)], ignore_index=True)
+
+
+def headline(pairs: pd.DataFrame, answers: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Predictions on both test splits, controls included, by log-probabilities where the server gives them, else by the parsed text."""
+    read = read_answers(asked_pairs(pairs, CONTROLS, seed=study.seed), answers, model="base")
+    return read[headline_reader(read)]
+
+
+def compare(pairs: pd.DataFrame, marts: Marts, answers: pd.DataFrame, study: Study) -> pd.DataFrame:
+    """Predictions on the compared pairs: plain by the reader that is not the headline's, if there is one, and the variants by the headline's."""
+    chosen = compared_pairs(pairs, size=study.evaluation.compared_pairs, seed=study.seed)
+    plain = read_answers(chosen.assign(variant="plain"), answers, model="base")
+    reworded = read_answers(reworded_pairs(chosen, marts, study), answers, model="base")
+    usual = headline_reader(plain)
+    return pd.concat([*(rows for reader, rows in plain.items() if reader != usual), reworded.get(usual, reworded["generated"].head(0))])
+
+
+def ask_within(asked: pd.DataFrame, served: ServedModel, *, registry: Path, budget: BudgetSection) -> Asked:
+    """`ask_server` with the answers kept in a registry, under a budget."""
+    with AnswerCache(registry) as cache:
+        return ask_server(asked, served, cache=cache, ledger=Ledger(budget, prices=served.settings.prices))
 
 
 def ask_server(asked: pd.DataFrame, served: ServedModel, *, cache: AnswerCache, ledger: Ledger) -> Asked:
