@@ -314,9 +314,10 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
 def overridden(
     overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | list[str] | None = None, model: str | None = None
 ) -> list[str]:
-    """The command line's choices as lines for `load_study`."""
+    """The command line's choices as lines for `load_study`. A served model cannot be trained, so naming one asks for no training."""
     named = {"survey.file": _one_or_list(surveys), "survey.country": _one_or_list(country), "model.name": model}
-    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
+    implied = ["training.objective=none"] if model and model.startswith(SERVED) else []
+    return [*implied, *(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
 
 
 def _one_or_list(values: str | list[str] | None) -> str | list[str] | None:

@@ -41,7 +41,7 @@ def served_of(study: Study, access: Access) -> ServedModel:
     """Raises ValueError for a study whose model is not served."""
     if study.model.served_name is None:
         raise ValueError(f"model {study.model.name} is on no server")
-    return ServedModel(study.model.served_name, access, study.evaluation.server, study.seed)
+    return ServedModel(study.model.served_name, access, study.evaluation.server)
 
 
 def everything_asked(pairs: pd.DataFrame, marts: Marts, study: Study) -> pd.DataFrame:

@@ -10,10 +10,24 @@ from tasks.evaluation.asking import asked_pairs
 from tasks.evaluation.backends.cache import AnswerCache
 from tasks.evaluation.backends.ledger import Ledger
 from tasks.evaluation.backends.openai_server import ServedModel
+from tasks.evaluation.comparison import agreement_of, robustness_of
 from tasks.evaluation.predictions import COLUMNS, NO_ANSWER
-from tasks.evaluation.served import Asked, ask_server, headline_reader, read_answers, served_of, write_answers
-from tasks.study import BudgetSection, ServerSection, Study
+from tasks.evaluation.served import (
+    REGISTRY,
+    Asked,
+    ask_server,
+    ask_within,
+    compare,
+    everything_asked,
+    headline,
+    headline_reader,
+    read_answers,
+    served_of,
+    write_answers,
+)  # fmt: skip
+from tasks.study import BudgetSection, ServerSection, Study, load_study
 from tests.evaluation.flawed_server import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, FlawedServer, flawed_server
+from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import made_up_pairs
 
 FLAWS = {"sex=Male|age=old": "[out of range]", "sex=Male|age=young": "[HTTP 500 x1]"}
@@ -34,7 +48,7 @@ def asked() -> pd.DataFrame:
 
 
 def ask(server: FlawedServer, folder: Path) -> Asked:
-    model = ServedModel("tiny", server.access, ServerSection(attempts=2, deadline=2.0, pause=0.01), seed=1)
+    model = ServedModel("tiny", server.access, ServerSection(attempts=2, deadline=2.0, pause=0.01))
     with AnswerCache(folder / "registry.sqlite") as cache:
         return ask_server(asked(), model, cache=cache, ledger=Ledger(BudgetSection(), prices=None))
 
@@ -86,3 +100,20 @@ def test_what_asking_took_is_left_in_the_run_without_key_or_address(server: Flaw
 def test_a_model_that_is_not_served_is_not_asked_for_on_a_server(sample_study: Study, server: FlawedServer) -> None:
     with pytest.raises(ValueError, match="model sample is on no server"):
         served_of(sample_study, server.access)
+
+
+def test_a_study_of_a_served_model_has_every_prediction_and_both_comparisons(server: FlawedServer, tmp_path: Path) -> None:
+    choices = ["model.name=openai:tiny", "training.objective=none", "evaluation.variants=[letters, persona_framed]", "evaluation.compared_pairs=6"]
+    study, pairs = load_study("sample", overrides=choices), made_up_pairs()
+    asked = everything_asked(pairs, made_up_marts(), study)
+    made = ask_within(asked, served_of(study, server.access), registry=tmp_path / REGISTRY, budget=study.evaluation.budget)
+    assert len(made.answers) == asked["prompt"].nunique() == server.requests.total()
+    predictions = headline(pairs, made.answers, study)
+    tested = int(pairs["split"].isin(["id_test", "ood_test"]).sum())
+    assert predictions.groupby(["reader", "variant"]).size().to_dict() == {
+        ("first_token", variant): tested for variant in ("plain", "blank_persona", "permuted_persona")
+    }
+    together = pd.concat([predictions, compare(pairs, made_up_marts(), made.answers, study)])
+    assert agreement_of(together, pairs)[["reader", "other", "pairs"]].to_numpy().tolist() == [["first_token", "generated", 6]]
+    robust = robustness_of(together, pairs, seed=1)
+    assert robust[["reader", "variant", "pairs"]].to_numpy().tolist() == [["first_token", "letters", 6], ["first_token", "persona_framed", 6]]

@@ -1,7 +1,7 @@
 """An OpenAI-compatible server: asked with patience, once for each prompt, by several threads.
 
     with AnswerCache(workspace / "registry.sqlite") as cache:
-        asked = ask_all(prompts, served=ServedModel("gpt-x", access, settings, seed=1), cache=cache, ledger=ledger)
+        asked = ask_all(prompts, served=ServedModel("gpt-x", access, settings), cache=cache, ledger=ledger)
 
 Where the server is and its key stay in `Access`: neither is in a log line, an error, a stored answer or a key of the cache (which is a hash).
 """
@@ -34,6 +34,7 @@ USUAL_URL = "https://api.openai.com/v1"
 MOST_ALTERNATIVES, FEWER_ALTERNATIVES = 20, 5  # log-probabilities for each token: what OpenAI and vLLM give at most, and others
 LONGEST_BODY = 4 << 20  # bytes
 LONGEST_PAUSE = 60.0  # seconds, whatever the server asks for
+SEED = 1  # one for all studies: at temperature 0 it only asks the server to be steady, and replications share their answers
 TEMPLATE_TOKENS = 64  # what a chat template may put around a prompt
 HOPELESS = 5  # prompts without an answer, one after the other: the server is down, and the others need not find out too
 BUSY = (408, 409, 425, 429)
@@ -62,12 +63,11 @@ class ServedModel:
     name: str
     access: Access
     settings: ServerSection
-    seed: int
 
     def parameters(self) -> dict[str, Any]:
         """What is asked for beside the prompt; what a server refuses of it is left out for that server."""
         tokens, alternatives = self.settings.answer_tokens, MOST_ALTERNATIVES
-        return {"temperature": 0, "max_tokens": tokens, "seed": self.seed % 2**31, "logprobs": True, "top_logprobs": alternatives}
+        return {"temperature": 0, "max_tokens": tokens, "seed": SEED, "logprobs": True, "top_logprobs": alternatives}
 
     def key_of(self, prompt: str) -> str:
         """What an answer is kept under: server, model, the whole chat and the parameters."""
