@@ -80,6 +80,11 @@ def compare(pairs: pd.DataFrame, marts: Marts, model: Path, *, adapter: Path | N
 
 def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
     """Predictions for rows of tasks/evaluation/asking.py, by the job's reader."""
+    return predictions_frame(asked, probabilities(asked, loaded, job=job), model=job.model, reader=job.reader)
+
+
+def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> list[np.ndarray]:
+    """For each row p of its options: [options]."""
     reader: _Reader = _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, job)
     encoder, distinct = PromptEncoder(loaded.tokenizer), asked.drop_duplicates("prompt")
     answered: dict[str, np.ndarray] = {}
@@ -87,7 +92,7 @@ def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.Data
         for batch in _batches(distinct, encoder, job=job):
             answered.update(zip(batch.prompts, reader.read(batch), strict=True))
             meter.advance(len(batch.prompts))
-    return predictions_frame(asked, [answered[prompt] for prompt in asked["prompt"]], model=job.model, reader=job.reader)
+    return [answered[prompt] for prompt in asked["prompt"]]
 
 
 class _Reader:
