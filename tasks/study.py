@@ -221,7 +221,8 @@ class ServerSection(Section):
 
 
 class BudgetSection(Section):
-    """The most that the answers of an evaluation may have taken altogether, those kept from before included; it stops before it would pass any."""
+    """The most that the answers of one step (asking, answering freely, judging) may have taken altogether, those kept from before included; it
+    stops before it would pass any."""
 
     requests: Positive | None = None
     tokens: Positive | None = None
@@ -230,15 +231,24 @@ class BudgetSection(Section):
 
 class EvaluationSection(Section):
     """`reader`: how an answer is taken from a model, in all of the study; a served model is read by its first token where the server gives
-    log-probabilities, else as generated. `readers` and `variants` are compared with it on `compared_pairs` test pairs, spread over subgroups."""
+    log-probabilities, else as generated. `readers` and `variants` are compared with it on `compared_pairs` test pairs, spread over subgroups.
+    `open_ended`: whether those are asked without options, too; `judge` says what the texts mean: `base`, or `openai:NAME` on the server."""
 
     reader: Reader = "likelihood"
     readers: tuple[Reader, ...] = ()
     variants: tuple[Rewording, ...] = ()
     compared_pairs: Positive = 300
+    open_ended: bool = False
+    judge: str = "base"
     pairs_per_forward: Positive = 16
     server: ServerSection = ServerSection()
     budget: BudgetSection = BudgetSection()
+
+    @model_validator(mode="after")
+    def _has_a_judge(self) -> "EvaluationSection":
+        if self.judge != "base" and (not self.judge.startswith(SERVED) or self.judge == SERVED):
+            raise ValueError(f"judge {self.judge!r} is unknown; set it to base, or to {SERVED}NAME")
+        return self
 
     @model_validator(mode="after")
     def _knows_what_it_costs(self) -> "EvaluationSection":
@@ -270,7 +280,9 @@ class Study(Section):
         return self.model_copy(update={"seed": (self.seed + number) % 2**63})
 
     @model_validator(mode="after")
-    def _trains_only_what_it_holds(self) -> "Study":
+    def _asks_of_a_server_what_it_can_do(self) -> "Study":
+        if self.model.served_name and self.evaluation.open_ended and self.evaluation.judge == "base":
+            raise ValueError(f"evaluation.judge is base, and {self.model.name} is on a server; set evaluation.judge={SERVED}NAME")
         if self.model.served_name and self.training.objective != "none":
             raise ValueError(
                 f"model {self.model.name} is on a server, and training.objective is {self.training.objective}; set training.objective=none"

@@ -132,6 +132,8 @@ def test_naming_a_served_model_asks_for_no_training() -> None:
     [
         (["model.name=openai:x"], "model openai:x is on a server, and training.objective is distribution; set training.objective=none"),
         (["model.name='openai:'", "training.objective=none"], "names no model; give `sample`, a name, a folder or openai:NAME"),
+        (["evaluation.judge=gpt-x"], "judge 'gpt-x' is unknown; set it to base, or to openai:NAME"),
+        (["model.name=openai:x", "training.objective=none", "evaluation.open_ended=true"], "set evaluation.judge=openai:NAME"),
         (["evaluation.budget.cost=5"], "budget.cost needs prices; add server.prices"),
         (["evaluation.budget.cost=0"], "evaluation.budget.cost"),
         (["evaluation.variants=[upside_down]"], "evaluation.variants"),

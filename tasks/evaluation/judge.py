@@ -17,6 +17,7 @@ import pandas as pd
 
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import one_hot
+from tasks.files import FileSet, file_set, write_table
 from tasks.prompting.prompt import Question, numbered
 from tasks.prompting.rewording import INSTRUCTIONS, letters
 
@@ -83,6 +84,12 @@ def calibrate(asks: Asks, *, seed: int = 0) -> pd.DataFrame:
     groups |= {("level", str(level)): rows for level, rows in ranked.groupby("level")}
     table = pd.DataFrame([{"dimension": dimension, "group": group} | _figures(rows) for (dimension, group), rows in groups.items()])
     return table.assign(usable=bool(table["kappa"].iloc[0] >= USABLE_KAPPA))
+
+
+def write_calibration(table: pd.DataFrame, *, folder: Path) -> FileSet:
+    """tables/judge.parquet."""
+    write_table(table, folder / "tables" / "judge.parquet")
+    return file_set(folder, ["tables/judge.parquet"], rows={"judge": len(table)})
 
 
 def _rows(texts: pd.DataFrame, *, forward: bool, seed: int) -> pd.DataFrame:

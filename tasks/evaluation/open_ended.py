@@ -1,7 +1,7 @@
 """The question without its options, answered freely: does a persona still answer as its subgroup when nothing is offered to choose from?
 
     asked = open_pairs(compared_pairs(pairs, size=300, seed=1), marts, study)
-    responses = respond(asked, loaded, job=job)          # model, item, subgroup_id, split, codes, text, names_option
+    responses = scoring.respond(asked, model, adapter=None, job=job)     # model, item, subgroup_id, split, codes, text, names_option
 
 What a text means is for a judge to say (tasks/evaluation/judge.py). A text that names an option by number or label is marked: it was hardly free.
 """
@@ -12,15 +12,10 @@ from pathlib import Path
 import pandas as pd
 
 from tasks.evaluation.asking import Marts
-from tasks.evaluation.generation import Generator
-from tasks.evaluation.scoring import ScoringJob
 from tasks.files import FileSet, file_set, write_table
-from tasks.progress import Meter
 from tasks.prompting.pairs import read_questions
 from tasks.prompting.prompt import Question
-from tasks.prompting.tree import PromptEncoder
 from tasks.study import Study
-from tasks.training.model import LoadedModel
 
 INSTRUCTION = "Answer in one or two sentences of your own, as this person would say it. Give no number."
 MOST_TOKENS = 48
@@ -39,25 +34,20 @@ def open_pairs(chosen: pd.DataFrame, marts: Marts, study: Study) -> pd.DataFrame
     return chosen.assign(prompt=prompts, question=asked)
 
 
+def with_questions(responses: pd.DataFrame, marts: Marts) -> pd.DataFrame:
+    """Responses with the question that each answers, as a judge needs it."""
+    questions = read_questions(marts.items, marts.options)
+    return responses.assign(question=pd.Series([questions[item] for item in responses["item"]], index=responses.index, dtype=object))
+
+
 def open_prompt(question: Question, *, persona: str, question_first: bool) -> str:
     parts = [INSTRUCTION, question.wording, persona] if question_first else [persona, question.wording, INSTRUCTION]
     return "\n\n".join(parts)
 
 
-def respond(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob, temperature: float = TEMPERATURE) -> pd.DataFrame:
-    """One text for each pair, drawn by the job's seed and the prompt."""
-    generator = Generator(loaded, most_tokens=MOST_TOKENS, temperature=temperature, seed=job.seed)
-    encoder, said = PromptEncoder(loaded.tokenizer), dict[int, str]()
-    with Meter(f"the {job.model} model answers freely", len(asked)) as meter:
-        for _, rows in asked.groupby(job.group_by, sort=False):
-            for start in range(0, len(rows), job.pairs_per_forward):
-                batch = rows.iloc[start : start + job.pairs_per_forward]
-                texts = generator([encoder.encode(prompt, codes=("1", "2")) for prompt in batch["prompt"]])
-                said.update(zip(batch.index, texts, strict=True))
-                meter.advance(len(batch))
-    texts = [said[row] for row in asked.index]
+def responses_frame(asked: pd.DataFrame, texts: list[str], *, model: str) -> pd.DataFrame:
     named = [names_option(text, question) for text, question in zip(texts, asked["question"], strict=True)]
-    return asked.assign(model=job.model, text=texts, names_option=named)[COLUMNS].reset_index(drop=True)
+    return asked.assign(model=model, text=texts, names_option=named)[COLUMNS].reset_index(drop=True)
 
 
 def names_option(text: str, question: Question) -> bool:

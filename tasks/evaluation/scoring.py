@@ -6,7 +6,7 @@
 A prompt that several rows ask (the blank persona; a persona handed to another subgroup) goes through the model once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,6 +17,7 @@ import torch
 
 from tasks.evaluation.asking import Marts, Variant, asked_pairs, compared_pairs, labels_of, reworded_pairs
 from tasks.evaluation.generation import Generator
+from tasks.evaluation.open_ended import MOST_TOKENS, TEMPERATURE, responses_frame
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import one_hot, read_text
 from tasks.progress import Meter
@@ -93,6 +94,26 @@ def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) 
             answered.update(zip(batch.prompts, reader.read(batch), strict=True))
             meter.advance(len(batch.prompts))
     return [answered[prompt] for prompt in asked["prompt"]]
+
+
+def respond(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
+    """One text for each pair, drawn by the job's seed and the prompt."""
+    generator = Generator(loaded, most_tokens=MOST_TOKENS, temperature=TEMPERATURE, seed=job.seed)
+    encoder, said = PromptEncoder(loaded.tokenizer), dict[int, str]()
+    with Meter(f"the {job.model} model answers freely", len(asked)) as meter:
+        for _, rows in asked.groupby(job.group_by, sort=False):
+            for start in range(0, len(rows), job.pairs_per_forward):
+                batch = rows.iloc[start : start + job.pairs_per_forward]
+                texts = generator([encoder.encode(prompt, codes=("1", "2")) for prompt in batch["prompt"]])
+                said.update(zip(batch.index, texts, strict=True))
+                meter.advance(len(batch))
+    return responses_frame(asked, [said[row] for row in asked.index], model=job.model)
+
+
+def judging(model: Path, *, job: ScoringJob) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+    """The base model as a judge (tasks/evaluation/judge.py): the likelihood of each option after the text."""
+    loaded = load_model(model, dtype=job.dtype)
+    return lambda rows: probabilities(rows, loaded, job=replace(job, model="judge", reader="likelihood", group_by="shared"))
 
 
 class _Reader:

@@ -7,6 +7,8 @@ Asking is slow, costs money and may stop midway; reading is neither, and can be 
 """
 
 import json
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,6 +20,7 @@ from tasks.evaluation.backends.answers import Answer, Token, Usage
 from tasks.evaluation.backends.cache import AnswerCache
 from tasks.evaluation.backends.ledger import Ledger
 from tasks.evaluation.backends.openai_server import Access, ServedModel, ask_all
+from tasks.evaluation.open_ended import MOST_TOKENS, responses_frame
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import first_token_probabilities, one_hot, read_text
 from tasks.files import FileSet, file_set, write_json, write_table
@@ -87,17 +90,36 @@ def write_answers(asked: Asked, *, folder: Path) -> FileSet:
 def read_answers(asked: pd.DataFrame, answers: pd.DataFrame, *, model: str) -> dict[str, pd.DataFrame]:
     """reader -> predictions. generated: every answer, parsed strictly. first_token: only where the server gives log-probabilities; an answer
     without them, or in which no option is listed, is no answer."""
-    said = answers.set_index("prompt").loc[list(asked["prompt"])]
-    labels = labels_of(asked)
-    parsed = [one_hot(read_text(text, labels=called), size=len(called)) for text, called in zip(said["text"], labels, strict=True)]
-    read = {"generated": predictions_frame(asked, parsed, model=model, reader="generated")}
+    read = _probabilities(asked, answers)
+    return {reader: predictions_frame(asked, shares, model=model, reader=reader) for reader, shares in read.items()}
+
+
+def judging(served: ServedModel, *, registry: Path, budget: BudgetSection) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+    """A served model as a judge (tasks/evaluation/judge.py), by its log-probabilities where there are any."""
+
+    def asks(rows: pd.DataFrame) -> list[np.ndarray]:
+        read = _probabilities(rows, ask_within(rows, served, registry=registry, budget=budget).answers)
+        return read[headline_reader(read)]
+
+    return asks
+
+
+def respond(asked: pd.DataFrame, served: ServedModel, *, registry: Path, budget: BudgetSection) -> pd.DataFrame:
+    """Free answers (tasks/evaluation/open_ended.py)."""
+    freely = replace(served, settings=served.settings.model_copy(update={"answer_tokens": MOST_TOKENS}))
+    answers = ask_within(asked, freely, registry=registry, budget=budget).answers.set_index("prompt")
+    return responses_frame(asked, list(answers["text"].loc[list(asked["prompt"])]), model="base")
+
+
+def _probabilities(asked: pd.DataFrame, answers: pd.DataFrame) -> dict[str, list[np.ndarray]]:
+    said, labels = answers.set_index("prompt").loc[list(asked["prompt"])], labels_of(asked)
+    read = {"generated": [one_hot(read_text(text, labels=called), size=len(called)) for text, called in zip(said["text"], labels, strict=True)]}
     if said["tokens"].notna().any():
-        listed = [_first_token(tokens, labels=called) for tokens, called in zip(said["tokens"], labels, strict=True)]
-        read["first_token"] = predictions_frame(asked, listed, model=model, reader="first_token")
+        read["first_token"] = [_first_token(tokens, labels=called) for tokens, called in zip(said["tokens"], labels, strict=True)]
     return read
 
 
-def headline_reader(read: dict[str, pd.DataFrame]) -> str:
+def headline_reader(read: Mapping[str, object]) -> str:
     """Log-probabilities where the server gives them, else the parsed text."""
     return "first_token" if "first_token" in read else "generated"
 

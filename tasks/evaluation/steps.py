@@ -9,13 +9,13 @@ import pandas as pd
 from prefect import get_run_logger, task
 from prefect.blocks.system import Secret
 
-from tasks.evaluation import baselines, comparison, served
-from tasks.evaluation.asking import Marts
-from tasks.evaluation.backends.openai_server import KEY, URL, Access, access_from
+from tasks.evaluation import baselines, comparison, judge, open_ended, served
+from tasks.evaluation.asking import Marts, compared_pairs
+from tasks.evaluation.backends.openai_server import KEY, URL, Access, ServedModel, access_from
 from tasks.evaluation.predictions import write_predictions
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
-from tasks.study import Study
+from tasks.study import SERVED, Study
 
 SECTIONS = ("model", "evaluation", "prompt", "seed")
 BLOCKS = {URL: "openai-base-url", KEY: "openai-api-key"}  # Prefect Secret blocks, where the environment says nothing
@@ -95,6 +95,71 @@ def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study
     """tables/agreement.parquet and tables/robustness.parquet from all predictions, those of the comparisons included."""
     together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
     return comparison.write_comparison(together, pairs.read("pairs"), seed=study.seed, folder=folder)
+
+
+@task(
+    name="ask without options",
+    task_run_name="ask without options: {name}",
+    tags=["gpu"],
+    cache_key_fn=content_key("respond", version=1, sections=SECTIONS),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def respond(
+    name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet, model: list[FileSet], study: Study, workspace: Path, folder: Path
+) -> FileSet:
+    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one."""
+    chosen = compared_pairs(pairs.read("pairs"), size=study.evaluation.compared_pairs, seed=study.seed)
+    asked = open_ended.open_pairs(chosen, _marts(marts), study)
+    if model:
+        from tasks.evaluation import scoring
+        from tasks.training.model import load_model
+
+        adapter = model[1].path("adapter") if len(model) > 1 else None
+        loaded = load_model(Path(model[0].folder), dtype=study.model.dtype, adapter=adapter)
+        made = scoring.respond(asked, loaded, job=scoring.job_of(study, model=name, controls=False))
+    else:
+        made = served.respond(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    return open_ended.write_responses(made, name=name, folder=folder)
+
+
+@task(
+    name="judge free answers",
+    task_run_name="judge free answers: {name}",
+    tags=["gpu"],
+    cache_key_fn=content_key("judge", version=1, sections=SECTIONS),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def judge_responses(
+    name: Literal["base", "tuned"], responses: FileSet, marts: FileSet, base: list[FileSet], study: Study, workspace: Path, folder: Path
+) -> FileSet:
+    """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless the study names a served judge."""
+    texts = open_ended.with_questions(pd.read_parquet(responses.only()), _marts(marts))
+    judged = judge.judge_texts(texts, _judge(base, study, workspace), seed=study.seed)
+    return write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
+
+
+@task(
+    name="calibrate the judge",
+    tags=["gpu"],
+    cache_key_fn=content_key("calibrate", version=1, sections=SECTIONS, read=(judge.CALIBRATION,)),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, folder: Path) -> FileSet:
+    """tables/judge.parquet: how the judge does on the labelled texts; `usable` is for the report to heed."""
+    return judge.write_calibration(judge.calibrate(_judge(base, study, workspace), seed=study.seed), folder=folder)
+
+
+def _judge(base: list[FileSet], study: Study, workspace: Path) -> judge.Asks:
+    name = study.evaluation.judge
+    if name.startswith(SERVED):
+        model = ServedModel(name.removeprefix(SERVED), _access(), study.evaluation.server)
+        return served.judging(model, registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    from tasks.evaluation import scoring
+
+    return scoring.judging(Path(base[0].folder), job=scoring.job_of(study, model="base", controls=False))
 
 
 def _marts(marts: FileSet) -> Marts:

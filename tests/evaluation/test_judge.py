@@ -10,9 +10,9 @@ import torch
 
 from tasks.evaluation import judge
 from tasks.evaluation.judge import NO_TEXT, NONE, calibrate, judge_texts, labelled_texts, read_responses
-from tasks.evaluation.open_ended import names_option, open_pairs, respond
+from tasks.evaluation.open_ended import names_option, open_pairs
 from tasks.evaluation.predictions import NO_ANSWER
-from tasks.evaluation.scoring import ScoringJob
+from tasks.evaluation.scoring import ScoringJob, respond
 from tasks.prompting.prompt import Question
 from tasks.study import Study
 from tasks.training.model import LoadedModel
