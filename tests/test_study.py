@@ -177,7 +177,7 @@ def test_several_files_countries_and_waves_are_one_survey(tmp_path: Path) -> Non
         ({"training": {"epochs": -1}}, ["training.epochs: ", "greater than 0", "found -1"]),
         ({"training": "none"}, ["training: ", "found 'none'"]),
         ({"training": {"epochs": float("inf")}}, ["training.epochs: ", "finite"]),
-        ({"training": {"objective": "tokenz"}}, ["training.objective: ", "'tokens', 'distribution' or 'none'", "found 'tokenz'"]),
+        ({"training": {"objective": "tokenz"}}, ["training.objective: ", "'tokens', 'modal', 'distribution', 'ordinal' or 'none'", "found 'tokenz'"]),
         ({"split": {"held_out": 30}}, ["split.held_out: ", "less than 1", "found 30"]),
         ({"split": {"overlap": "disjoint"}}, ["split.overlap: ", "'keep'"]),
         ({"subgroups": {"minimum_respondents": 0}}, ["subgroups.minimum_respondents: ", "greater than 0"]),

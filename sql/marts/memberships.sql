@@ -1,6 +1,7 @@
 -- one row per respondent and subgroup that they belong to: everybody, and every set of up to $subgroup_order traits
 -- Each country's wave weighs alike, whatever its number of respondents. Respondents of a held-out country or wave ($held_out, levels of
 -- $held_out_dimension) count in its own subgroups only: what is trained must not know their answers.
+-- Levels of $national dimensions are a country's own, and carry its name: one country's "Other" is another's.
 with populations as (
     select
         country,
@@ -14,6 +15,7 @@ people as (
     select
         stg_respondents.respondent_id,
         stg_respondents.weight / populations.weight as weight,
+        populations.country,
         map_concat(stg_respondents.traits, map { 'country': populations.country, 'wave': populations.wave::varchar }) as traits,
     from stg_respondents
     join populations using (country, wave)
@@ -29,20 +31,33 @@ respondents as (
     select
         respondent_id,
         weight,
+        country,
         unnest(map_entries(traits)) as trait,
     from people
+),
+
+levels as (
+    select
+        respondent_id,
+        weight,
+        trait.key as dimension,
+        case
+            when list_contains($national, trait.key) then trait.value || ' (' || country || ')'
+            else trait.value
+        end as level,
+    from respondents
+    where list_contains($dimensions, trait.key)
 ),
 
 traits as (
     select
         respondent_id,
         weight,
-        trait.key as dimension,
-        trait.value as level,
-        trait.key || '=' || trait.value as trait_id,
-        list_position($dimensions, trait.key) as position,
-    from respondents
-    where list_contains($dimensions, trait.key)
+        dimension,
+        level,
+        dimension || '=' || level as trait_id,
+        list_position($dimensions, dimension) as position,
+    from levels
 ),
 
 everybody as (

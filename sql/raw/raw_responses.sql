@@ -2,13 +2,13 @@
 -- The survey's own interview ids repeat: a respondent is known by file and row.
 with numbered as (
     select
-        row_number() over () as row_number,
+        $file || '-' || row_number() over () as respondent_id,
         survey_rows.*,
     from survey_rows
 )
 
 select
-    $file || '-' || row_number as respondent_id,
+    respondent_id,
     columns(lambda code: list_contains($columns, code)),
 from numbered
 where

@@ -7,6 +7,7 @@ The likeliest token is taken each time, or one is drawn (`temperature` above 0) 
 depend on what else is in its batch.
 """
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from transformers import DynamicCache
 
-from tasks.prompting.tree import EncodedPrompt, group_prompts
+from tasks.prompting.tree import EncodedPrompt
 from tasks.training.model import LoadedModel
 
 
@@ -46,7 +47,7 @@ class Generator:
     def __call__(self, prompts: Sequence[EncodedPrompt]) -> list[str]:
         openings = [prompt.tokens[: len(prompt.tokens) - prompt.lead] for prompt in prompts]
         draws = [np.random.default_rng([self._seed, zlib.crc32(np.array(opening).tobytes())]) for opening in openings]
-        state, logits = self._read(prompts, openings)
+        state, logits = self._read(openings)
         said: list[list[int]] = [[] for _ in prompts]
         going = [True] * len(prompts)
         for _ in range(self._most):
@@ -60,9 +61,9 @@ class Generator:
             logits = self._step(state, tokens)
         return [str(self._tokenizer.decode(row, skip_special_tokens=True)) for row in said]
 
-    def _read(self, prompts: Sequence[EncodedPrompt], openings: Sequence[tuple[int, ...]]) -> tuple[_State, Tensor]:
+    def _read(self, openings: Sequence[tuple[int, ...]]) -> tuple[_State, Tensor]:
         """The openings through the model, padded on the left after their common beginning."""
-        prefix = group_prompts(prompts).prefix
+        prefix = _common_start(openings)
         own = [opening[len(prefix) :] for opening in openings]
         width = max(map(len, own))
         tokens = torch.tensor([[0] * (width - len(row)) + list(row) for row in own], device=self._device)
@@ -97,6 +98,14 @@ class Generator:
             return int(logits.argmax())
         shares = (logits.double() / self._temperature).softmax(dim=-1).cumsum(dim=-1).cpu().numpy()
         return int(min(np.searchsorted(shares, draw.uniform() * shares[-1], side="right"), len(shares) - 1))
+
+
+def _common_start(openings: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """What all begin with, and never all of one: its last token predicts the answer's first. Nothing for one opening alone."""
+    if len(openings) < 2:
+        return ()
+    shared = os.path.commonprefix([list(opening) for opening in openings])
+    return tuple(shared[: min(len(opening) for opening in openings) - 1])
 
 
 def _end_tokens(model: Any, tokenizer: Any) -> set[int]:

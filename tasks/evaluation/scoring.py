@@ -21,9 +21,10 @@ from tasks.evaluation.open_ended import MOST_TOKENS, TEMPERATURE, responses_fram
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import one_hot, read_text
 from tasks.progress import Meter
-from tasks.prompting.tree import EncodedPrompt, PromptEncoder, group_prompts
-from tasks.study import Reader, Study
-from tasks.training.forward import OptionScorer
+from tasks.prompting.tree import EncodedPrompt, PromptEncoder
+from tasks.study import ModelSection, Study
+from tasks.study_evaluation import Reader
+from tasks.training.forward import scorer_for
 from tasks.training.model import LoadedModel, load_model
 
 
@@ -34,7 +35,7 @@ class ScoringJob:
     model: str
     variants: tuple[Variant, ...]
     group_by: str
-    dtype: str
+    loaded_as: ModelSection
     pairs_per_forward: int
     seed: int
     reader: Reader = "likelihood"
@@ -55,7 +56,7 @@ def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> 
         model=model,
         variants=("plain", "blank_persona", "permuted_persona") if controls else ("plain",),
         group_by=study.prompt.shared_by,
-        dtype=study.model.dtype,
+        loaded_as=study.model,
         pairs_per_forward=study.evaluation.pairs_per_forward,
         seed=study.seed,
         reader=study.evaluation.reader,
@@ -65,13 +66,13 @@ def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> 
 
 def score(pairs: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> pd.DataFrame:
     """Predictions of a model on both test splits: one row per variant and pair (columns: tasks/evaluation/predictions.py)."""
-    loaded = load_model(model, dtype=job.dtype, adapter=adapter)
+    loaded = load_model(model, job.loaded_as, adapter=adapter)
     return ask(asked_pairs(pairs, job.variants, seed=job.seed), loaded, job=job)
 
 
 def compare(pairs: pd.DataFrame, marts: Marts, model: Path, *, adapter: Path | None, job: ScoringJob, study: Study) -> pd.DataFrame:
     """Predictions by the study's other readers, and by its own of the study's variants, on the compared pairs."""
-    loaded = load_model(model, dtype=job.dtype, adapter=adapter)
+    loaded = load_model(model, job.loaded_as, adapter=adapter)
     chosen = compared_pairs(pairs, size=study.evaluation.compared_pairs, seed=job.seed)
     others = [reader for reader in study.evaluation.readers if reader != job.reader]
     frames = [ask(chosen.assign(variant="plain"), loaded, job=replace(job, reader=reader)) for reader in others]
@@ -86,11 +87,12 @@ def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.Data
 
 def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> list[np.ndarray]:
     """For each row p of its options: [options]."""
-    reader: _Reader = _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, job)
-    encoder, distinct = PromptEncoder(loaded.tokenizer), asked.drop_duplicates("prompt")
+    distinct = asked.drop_duplicates("prompt")
+    batches = list(_batches(distinct, PromptEncoder(loaded.tokenizer), job=job))
+    reader: _Reader = _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, batches, job=job)
     answered: dict[str, np.ndarray] = {}
     with torch.inference_mode(), Meter(f"asking the {job.model} model", len(distinct)) as meter:
-        for batch in _batches(distinct, encoder, job=job):
+        for batch in batches:
             answered.update(zip(batch.prompts, reader.read(batch), strict=True))
             meter.advance(len(batch.prompts))
     return [answered[prompt] for prompt in asked["prompt"]]
@@ -112,7 +114,7 @@ def respond(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.
 
 def judging(model: Path, *, job: ScoringJob) -> Callable[[pd.DataFrame], list[np.ndarray]]:
     """The base model as a judge (tasks/evaluation/judge.py): the likelihood of each option after the text."""
-    loaded = load_model(model, dtype=job.dtype)
+    loaded = load_model(model, job.loaded_as)
     return lambda rows: probabilities(rows, loaded, job=replace(job, model="judge", reader="likelihood", group_by="shared"))
 
 
@@ -126,12 +128,13 @@ class _ByProbability(_Reader):
     """likelihood: of the whole option, its end included. first_token: of the option's first token alone, which options that begin with the same
     token share alike (with a token for each digit, 1 and 10): nothing in that token tells them apart."""
 
-    def __init__(self, loaded: LoadedModel, job: ScoringJob) -> None:
-        self._scorer, self._whole = OptionScorer(loaded.model), job.reader == "likelihood"
+    def __init__(self, loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> None:
+        self._scorer = scorer_for(loaded.model, [prompt for batch in batches for prompt in batch.encoded])
+        self._whole = job.reader == "likelihood"
 
     def read(self, batch: Batch) -> list[np.ndarray]:
         encoded = batch.encoded if self._whole else [_first_tokens(prompt) for prompt in batch.encoded]
-        shares = [row.double().exp().cpu().numpy() for row in self._scorer(group_prompts(encoded)).options]
+        shares = [row.double().exp().cpu().numpy() for row in self._scorer(encoded, leads=False).options]
         return shares if self._whole else [row / _sharers(prompt) for row, prompt in zip(shares, encoded, strict=True)]
 
 

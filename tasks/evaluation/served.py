@@ -24,7 +24,8 @@ from tasks.evaluation.open_ended import MOST_TOKENS, responses_frame
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import first_token_probabilities, one_hot, read_text
 from tasks.files import FileSet, file_set, write_json, write_table
-from tasks.study import BudgetSection, Study
+from tasks.study import Study
+from tasks.study_evaluation import BudgetSection
 
 REGISTRY = "registry.sqlite"  # in the workspace: shared by all runs
 USAGE = "server.json"

@@ -15,7 +15,8 @@ from tasks.evaluation.backends.openai_server import KEY, URL, Access, ServedMode
 from tasks.evaluation.predictions import write_predictions
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
-from tasks.study import SERVED, Study
+from tasks.section import SERVED
+from tasks.study import Study
 
 SECTIONS = ("model", "evaluation", "prompt", "seed")
 BLOCKS = {URL: "openai-base-url", KEY: "openai-api-key"}  # Prefect Secret blocks, where the environment says nothing
@@ -116,7 +117,7 @@ def respond(
         from tasks.training.model import load_model
 
         adapter = model[1].path("adapter") if len(model) > 1 else None
-        loaded = load_model(Path(model[0].folder), dtype=study.model.dtype, adapter=adapter)
+        loaded = load_model(Path(model[0].folder), study.model, adapter=adapter)
         made = scoring.respond(asked, loaded, job=scoring.job_of(study, model=name, controls=False))
     else:
         made = served.respond(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.errors import InputError
-from tasks.intake.codebook import Codebook, load_codebook, load_codebook_file
+from tasks.intake.codebook import Codebook, is_missing_code, load_codebook, load_codebook_file
+from tasks.intake.labels import missing_reason, normalised, number, without_country
 from tasks.intake.layout import NEXT_WAVE, Layout, find_shape, recognise
 from tasks.intake.raw import ChosenRows, RawSurvey
-from tasks.study import EVERY, DimensionSection, SurveySection
+from tasks.study import EVERY, DimensionSection, RefineSection, SurveySection
 
 NO_WEIGHT = "none"
 
@@ -57,6 +58,17 @@ class Source:
         if layout.wave_column is None:
             return ChosenRows(*country, *country)
         return ChosenRows(*country, layout.wave_column, [cell for wave in self.waves for cell in layout.wave_cells[wave]])
+
+    def vocabulary(self, column: str) -> dict[int, tuple[str, ...]]:
+        """The codebook's levels of a respondent column, and the file's own labels of codes that the codebook does not know."""
+        known = self.codebook.vocabularies.get(column, {})
+        labels = self.raw.value_labels.get(column, {})
+        own = {
+            code: (without_country(label).strip(),)
+            for code, label in labels.items()
+            if code not in known and not is_missing_code(code, column=column)
+        }
+        return {**known, **own}
 
 
 def columns_of(section: DimensionSection) -> list[str]:
@@ -150,14 +162,15 @@ def _in_file(raw: RawSurvey, *, layout: Layout, name: str, section: DimensionSec
         raise InputError(f"dimensions.{name}.bands is {list(section.bands)}, expected lower bounds that grow, such as [16, 25, 35]. Sort them")
     if section.refine is None:
         return section.model_copy(update={"column": column})
+    if isinstance(section.refine.column, dict) and _wave_key(layout) not in section.refine.column:
+        return section.model_copy(update={"column": column, "refine": None})
     refining = _column(raw, layout=layout, name=name, wanted=section.refine.column)
     return section.model_copy(update={"column": column, "refine": section.refine.model_copy(update={"column": refining})})
 
 
 def _column(raw: RawSurvey, *, layout: Layout, name: str, wanted: str | dict[int | str, str]) -> str:
     """`sex`, `age`, `ethnicity` and `religion` stand for the wave's own columns; a study may name one for each wave."""
-    shape, is_known = layout.shape, layout.wave < NEXT_WAVE
-    key = shape.codebook if is_known else layout.wave
+    shape, is_known, key = layout.shape, layout.wave < NEXT_WAVE, _wave_key(layout)
     if isinstance(wanted, dict) and key not in wanted:
         raise InputError(f"{raw.path.name} is of wave {key}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {key} to it")
     named = wanted[key] if isinstance(wanted, dict) else wanted
@@ -177,24 +190,69 @@ def _column(raw: RawSurvey, *, layout: Layout, name: str, wanted: str | dict[int
     )
 
 
+def _wave_key(layout: Layout) -> int | str:
+    return layout.shape.codebook if layout.wave < NEXT_WAVE else layout.wave
+
+
 def check_levels(source: Source) -> None:
     """Raises InputError for a level that a study names and its column does not have."""
     for name, section in source.dimensions.items():
-        _check_levels(source.raw, name=name, section=section, codebook=source.codebook)
+        if section.refine:
+            _check_refined(source, name=name, section=section, refine=section.refine)
+        if not section.bands:
+            _refuse_bare_codes(source, name=name, section=section)
 
 
-def _check_levels(raw: RawSurvey, *, name: str, section: DimensionSection, codebook: Codebook) -> None:
-    """A misspelt level would silently rename nothing; without a vocabulary there is nothing to hold it against."""
+def levels_that_are_not_there(source: Source) -> dict[str, dict[str, str]]:
+    """For each dimension the names in its `levels` that the file does not have, with what it has: of several files, another may have them."""
+    absent = {name: _absent_levels(source, section=section) for name, section in source.dimensions.items() if not section.bands}
+    return {name: levels for name, levels in absent.items() if levels}
+
+
+def refuse_levels(absent: Mapping[str, Mapping[str, str]], *, name: str) -> None:
+    """Raises InputError for levels that no file of the study has; a misspelt one would silently rename nothing."""
+    for dimension, levels in absent.items():
+        places = ", ".join(dict.fromkeys(levels.values()))
+        raise InputError(
+            f"{name}: dimensions.{dimension}.levels names {', '.join(map(repr, levels))}, no level of {places}. Correct the spelling, or leave it out"
+        )
+
+
+def _absent_levels(source: Source, *, section: DimensionSection) -> dict[str, str]:
+    """Without a vocabulary there is nothing to hold a level against."""
     column = str(section.column)
-    vocabulary = codebook.vocabularies.get(column)
-    if not vocabulary or section.bands:
-        return
-    known = {text for texts in vocabulary.values() for text in texts} | {cell.strip() for cell in raw.cells(column)}
+    vocabulary = source.vocabulary(column)
+    known = {text for texts in vocabulary.values() for text in texts} | {cell.strip() for cell in source.raw.cells(column)}
     known |= {cell.partition(": ")[2] for cell in known}
-    unknown = [level for level in section.levels if level not in known]
-    if unknown:
-        levels = ", ".join(texts[0] for texts in vocabulary.values())
-        raise InputError(f"dimensions.{name}.levels names {', '.join(map(repr, unknown))}, no level of {column} ({levels}). Correct the spelling")
+    place = f"{column} ({', '.join(texts[0] for texts in vocabulary.values())})"
+    return {level: place for level in section.levels if level not in known} if vocabulary else {}
+
+
+def _refuse_bare_codes(source: Source, *, name: str, section: DimensionSection) -> None:
+    """Codes of which nobody says what they mean would all be quarantined."""
+    column = str(section.column)
+    named = {*map(str, source.vocabulary(column)), *section.levels}
+    cells = [cell.strip() for cell in source.raw.cells(column) if missing_reason(cell, column=column) is None]
+    if cells and not any(cell in named or number(cell) is None for cell in cells):
+        raise InputError(
+            f"{source.raw.path.name}: {column} ({name}) holds codes such as {cells[0]}, and neither the file nor the codebook says what they mean. "
+            f"Give an export with labels (CsvTxt, ExcelTxt, Spss, Stata), name them in dimensions.{name}.levels, or leave the dimension out"
+        )
+
+
+def _check_refined(source: Source, *, name: str, section: DimensionSection, refine: RefineSection) -> None:
+    column = str(refine.column)
+    if column == section.column:
+        raise InputError(f"dimensions.{name}.refine.column is {column}, the dimension's own. Name the finer column, or use levels")
+    cells = {normalised(text) for cell in source.raw.cells(column) for text in (cell, without_country(cell))}
+    labels = source.raw.value_labels.get(column, {})
+    cells |= {normalised(text) for code, label in labels.items() if str(code) in cells for text in (label, without_country(label))}
+    absent = [level for level in refine.levels if normalised(level) not in cells]
+    if absent:
+        raise InputError(
+            f"{source.raw.path.name}: dimensions.{name}.refine.levels names {', '.join(map(repr, absent))}, which {column} does not have. Correct "
+            "the spelling, or leave them out"
+        )
 
 
 def _near(raw: RawSurvey, wanted: str, *, words: str) -> str:

@@ -69,7 +69,10 @@ def read_survey(path: Path, *, connection: duckdb.DuckDBPyConnection, folder: Pa
                 raise InputError(
                     f"{path.name}: found {len(headers)} columns and no respondent, expected one row per respondent. Download the file again"
                 )
-            yield RawSurvey(path, container, table.encoding, headers, respondents, connection, file, held=frozenset(facts))
+            labels = dict(zip(headers, table.value_labels, strict=False))
+            yield RawSurvey(
+                path, container, table.encoding, headers, respondents, connection, file, held=frozenset(facts), value_labels=labels
+            )  # fmt: skip
 
 
 def keep(raw: RawSurvey, *, columns: list[str] | None = None, rows: ChosenRows | None = None) -> RawSurvey:

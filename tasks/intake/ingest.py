@@ -20,7 +20,7 @@ import pandas as pd
 
 from tasks.errors import InputError
 from tasks.files import FileSet, file_set, hash_of, sha256_of, write_json
-from tasks.intake.choices import Dimensions, Source, check_levels, choose, columns_of
+from tasks.intake.choices import Dimensions, Source, check_levels, choose, columns_of, levels_that_are_not_there, refuse_levels
 from tasks.intake.codebook import CODEBOOKS_FOLDER, INTEGRATED, load_codebook_file
 from tasks.intake.formats import keep, read_survey, readable_format
 from tasks.intake.labels import Maps, band_names, dimension_resolver, item_resolver, map_values, refining_resolver
@@ -48,10 +48,13 @@ def ingest(survey: Path, *, section: SurveySection, dimensions: dict[str, Dimens
             source = choose(raw, section=section, dimensions=dimensions, codebook=codebook)
             source = replace(source, raw=keep(raw, columns=source.used_columns, rows=source.rows))
         check_levels(source)
+        absent = levels_that_are_not_there(source)
+        if section.has_one_file:
+            refuse_levels(absent, name=survey.name)
         _build_raw(connection, source=source)
         _build_staging(connection, source=source)
         found = _report(connection, source=source)
-    write_json(report, {"file": survey.name, "file_sha256": sha256, **found})
+    write_json(report, {"file": survey.name, "file_sha256": sha256, "levels_not_there": absent, **found})
     return file_set(folder, [database.name, report.name], rows=_rows(database))
 
 
@@ -78,12 +81,15 @@ def _told_levels(counts: dict[str, int], *, least: int) -> dict[str, int]:
     return told
 
 
+def choices_of(section: SurveySection, dimensions: Dimensions) -> dict[str, Any]:
+    """What of a study matters to one file. Wording of personas, limits of gates and the other files change nothing that is built here."""
+    chosen = {"countries": section.countries, "waves": section.waves, "weight": section.weight, "alone": section.has_one_file}
+    return chosen | {name: dimension.model_dump(mode="json", exclude={"persona", "phrases"}) for name, dimension in dimensions.items()}
+
+
 def _key(sha256: str, *, section: SurveySection, dimensions: Dimensions, codebook: Path | None) -> str:
-    """Wording of personas, limits of gates and the file's name change nothing that is built here."""
-    choices = [dimension.model_dump(mode="json", exclude={"persona", "phrases"}) for dimension in dimensions.values()]
     books = load_codebook_file(codebook).content_hash if codebook else [sha256_of(path) for path in sorted(CODEBOOKS_FOLDER.glob("*.csv"))]
-    chosen = [section.countries, section.waves, section.weight, section.has_one_file]
-    return hash_of([CODE_VERSION, sha256, books, chosen, list(dimensions), choices])[:16]
+    return hash_of([CODE_VERSION, sha256, books, list(dimensions), choices_of(section, dimensions)])[:16]
 
 
 def _rows(database: Path) -> dict[str, int]:
@@ -136,9 +142,10 @@ def _maps(source: Source) -> Maps:
     maps: Maps = {item: {None: item_resolver(source.codebook.items[item])} for item in source.items}
     for name, section in source.dimensions.items():
         column = str(section.column)
-        maps.setdefault(column, {})[name] = dimension_resolver(section, vocabulary=source.codebook.vocabularies.get(column, {}))
+        maps.setdefault(column, {})[name] = dimension_resolver(section, vocabulary=source.vocabulary(column))
         if section.refine:
-            maps.setdefault(str(section.refine.column), {})[name] = refining_resolver(section.refine)
+            finer = str(section.refine.column)
+            maps.setdefault(finer, {})[name] = refining_resolver(section.refine, labels=source.raw.value_labels.get(finer, {}))
     return maps
 
 
@@ -211,7 +218,7 @@ def _respondents_of_levels(respondents: pd.DataFrame, *, source: Source) -> dict
             counted[name][level] += 1
     ordered = {}
     for name, section in source.dimensions.items():
-        vocabulary = source.codebook.vocabularies.get(str(section.column), {})
+        vocabulary = source.vocabulary(str(section.column))
         known = band_names(section.bands) if section.bands else [texts[0] for texts in vocabulary.values()]
         levels = sorted(counted[name], key=lambda level: (known.index(level) if level in known else len(known), -counted[name][level], level))
         ordered[name] = {level: counted[name][level] for level in levels}

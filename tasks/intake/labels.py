@@ -105,7 +105,7 @@ def missing_reason(cell: str, *, column: str = "") -> str | None:
     if numeric:
         code = int(numeric["code"])
         return MISSING_CODES.get(code, "missing") if is_missing_code(code, column=column) else None
-    text = normalised(_without_country(cell))
+    text = normalised(without_country(cell))
     if not text:
         return "missing"
     return next((reason for reason, spelling in MISSING_SPELLINGS if spelling.fullmatch(text)), None)
@@ -119,7 +119,7 @@ def item_resolver(item: Item) -> Resolver:
     def resolve(cell: str) -> Resolved:
         code, rule = search(cell)
         if code is None:
-            code, rule = search.by_text(_without_country(cell))[0], "country_label"
+            code, rule = search.by_text(without_country(cell))[0], "country_label"
         if code is None:
             return _missing(cell) or _NOTHING
         return Resolved(code, None, None, rule) if code in on_scale else Resolved(None, None, OFF_SCALE, rule)
@@ -141,13 +141,16 @@ def dimension_resolver(section: DimensionSection, *, vocabulary: Mapping[int, tu
     return resolve
 
 
-def refining_resolver(section: RefineSection) -> Resolver:
-    """A map for the column that refines a dimension, by code or label; its other texts leave the respondent the dimension's own level."""
+def refining_resolver(section: RefineSection, *, labels: Mapping[int, str]) -> Resolver:
+    """A map for the column that refines a dimension, by code or label (of the cell, or the file's own of its code); its other texts leave the
+    respondent the dimension's own level."""
     known = {normalised(text): level for text, level in section.levels.items()}
 
     def resolve(cell: str) -> Resolved:
         numeric = _CODE.fullmatch(cell.strip())
-        level = known.get(numeric["code"] if numeric else normalised(cell)) or known.get(normalised(_without_country(cell)))
+        texts = [numeric["code"], labels.get(int(numeric["code"]), "")] if numeric else [cell]
+        names = [normalised(name) for text in texts for name in (text, without_country(text))]
+        level = next((known[name] for name in names if name in known), None)
         return Resolved(None, level, None if level else LEFT_OUT, "refine")
 
     return resolve
@@ -193,7 +196,8 @@ def _unambiguous(pairs: Iterable[tuple[str, int]]) -> dict[str, int]:
     return {text: code for text, code in known if times[text] == 1}
 
 
-def _without_country(cell: str) -> str:
+def without_country(cell: str) -> str:
+    """A label without the country that official files put before it: "SG: Malay" is "Malay"."""
     prefixed = _COUNTRY_PREFIX.fullmatch(cell.strip())
     return prefixed["label"] if prefixed else cell
 
@@ -212,7 +216,7 @@ def _level_finder(vocabulary: Mapping[int, tuple[str, ...]], *, column: str) -> 
         missing = _missing(cell, column=column)
         if missing:
             return missing
-        label = _without_country(cell)
+        label = without_country(cell)
         if label != cell:
             return Resolved(None, label.strip(), None, "country_label")
         is_label = not vocabulary and number(cell) is None

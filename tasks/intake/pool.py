@@ -12,9 +12,11 @@ from typing import Any
 
 from tasks.errors import InputError
 from tasks.files import FileSet, file_set, hash_of, write_json
+from tasks.intake.choices import refuse_levels
 from tasks.intake.ingest import described, populations_of, read_report
 from tasks.warehouse.database import build, count, identifier, new_database
 
+CODE_VERSION = 1
 AS_OF_ONE = ("items", "options", "stg_respondents", "stg_answers")
 
 
@@ -25,11 +27,17 @@ def pool(staged: list[FileSet], *, folder: Path, codebook: Path | None = None) -
     """
     reports = [read_report(files) for files in staged]
     _refuse_repeated(reports)
+    absent = [found["levels_not_there"] for found in reports]
+    nowhere = {
+        name: {level: place for level, place in levels.items() if all(level in one.get(name, {}) for one in absent)}
+        for name, levels in absent[0].items()
+    }
+    refuse_levels({name: levels for name, levels in nowhere.items() if levels}, name=_named(reports))
     if codebook and all(found["codebook"] != codebook.stem for found in reports):
         raise InputError(
             f"codebook {codebook.name} is for none of the files ({_named(reports)}): their waves have codebooks of their own. Leave it out"
         )
-    key = hash_of([files.content_key for files in staged])[:16]
+    key = hash_of([CODE_VERSION, [_database(files).stem for files in staged]])[:16]
     database, report = folder / f"{key}.duckdb", folder / f"{key}.json"
     attached = {f"file{number}": _database(files) for number, files in enumerate(staged)}
     with new_database(database, attach=attached) as connection:

@@ -36,7 +36,8 @@ class ChosenRows(NamedTuple):
 
 class RawSurvey(NamedTuple):
     """`headers` maps a column's code to its label ('' if none). Every cell is text, '' where nothing stands. `table` is what `held` columns are
-    counted in: a few columns of all respondents, or what was kept; the file itself has the rest."""
+    counted in: a few columns of all respondents, or what was kept; the file itself has the rest. `value_labels`: what the file itself says of codes
+    (Spss and Stata)."""
 
     path: Path
     format: str
@@ -47,6 +48,7 @@ class RawSurvey(NamedTuple):
     file: str = ""
     table: str = FACTS
     held: frozenset[str] = frozenset()
+    value_labels: dict[str, dict[int, str]] = {}
 
     def counts(self, *columns: str) -> list[tuple[Any, ...]]:
         """The distinct cells of the columns, each with its number of respondents behind, in the order of the cells."""

@@ -1,6 +1,7 @@
 """Prefect tasks of the intake stage."""
 
 from pathlib import Path
+from typing import Any
 
 from prefect import get_run_logger, task
 
@@ -25,18 +26,19 @@ def write_synthetic_survey(seed: int, folder: Path) -> FileSet:
 
 @task(
     name="take in the survey",
-    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, sections=("survey", "dimensions"), read=READ),
+    cache_key_fn=content_key("intake", version=ingest.CODE_VERSION, read=READ),
     **STORED,
     **TRIED_AGAIN,
 )
-def ingest_survey(survey: FileSet, codebook: list[FileSet], study: Study, folder: Path) -> FileSet:
-    """Raw and staged answers of one survey file (sql/raw, sql/staging); `codebook`, empty or the user's files, is there for the key."""
+def ingest_survey(survey: FileSet, codebook: list[FileSet], choices: dict[str, Any], study: Study, folder: Path) -> FileSet:
+    """Raw and staged answers of one survey file (sql/raw, sql/staging); `codebook`, empty or the user's files, and `choices` (ingest.choices_of)
+    are there for the key."""
     staged = ingest.ingest(survey.only(), section=study.survey, dimensions=study.dimensions, folder=folder, codebook=study.survey.codebook_path())
     get_run_logger().info("%d respondents, %d items", staged.rows["stg_respondents"], staged.rows["items"])
     return staged
 
 
-@task(name="pool the surveys", cache_key_fn=content_key("pool", version=1, read=(SQL_FOLDER / "pooled",)), **STORED, **TRIED_AGAIN)
+@task(name="pool the surveys", cache_key_fn=content_key("pool", version=pool.CODE_VERSION, read=(SQL_FOLDER / "pooled",)), **STORED, **TRIED_AGAIN)
 def pool_surveys(staged: list[FileSet], codebook: list[FileSet], folder: Path) -> FileSet:
     """Several staged files as one (sql/pooled)."""
     given = [files.path(next(iter(files.files))) for files in codebook]

@@ -15,7 +15,7 @@ from tasks.files import FileSet, file_set, write_atomically
 from tasks.prompting.persona import Places, persona_of, places_of
 from tasks.prompting.prompt import Question, answer_text, messages, render_prompt
 from tasks.study import Study
-from tasks.subgroups.splits import assign_splits
+from tasks.subgroups.splits import assign_splits, held_out_levels, levels_of_places
 from tasks.warehouse import database
 
 MARTS = ["subgroups", "distributions", "targets", "items", "options"]
@@ -25,7 +25,7 @@ def build_pairs(marts: FileSet, study: Study, *, populations: list[dict[str, Any
     """Write tables/pairs.parquet and dataset/*.jsonl. `populations`: country, country_name, wave and year of each that the survey has."""
     tables = {name: marts.read(name) for name in MARTS}
     tables["splits"] = assign_splits(tables["targets"], tables["subgroups"], section=study.split, seed=study.seed)
-    tables["personas"] = _personas(tables["subgroups"], study, places=places_of(populations))
+    tables["personas"] = _personas(tables["subgroups"], study, places=_places(populations, study))
     tables["prompts"] = _prompts(tables, study)
     with database.connect(folder=folder) as connection:
         connection.execute("set threads = 1")
@@ -36,6 +36,12 @@ def build_pairs(marts: FileSet, study: Study, *, populations: list[dict[str, Any
         exported = database.export(connection, ["pairs"], folder=folder)
     names = _write_dataset(pairs, folder=folder)
     return file_set(folder, [*exported.files, *names], rows=exported.rows)
+
+
+def _places(populations: list[dict[str, Any]], study: Study) -> Places:
+    """What is trained of everybody says nothing of a held-out country, and its persona does not name it."""
+    levels = levels_of_places([(population["country"], population["wave"]) for population in populations])
+    return places_of(populations, held_out=held_out_levels(levels, section=study.split, seed=study.seed))
 
 
 def _personas(subgroups: pd.DataFrame, study: Study, *, places: Places) -> pd.DataFrame:

@@ -5,7 +5,8 @@ persona_of({"sex": "Female", "religion": "Muslim"}, places=places, dimensions=st
 -> "You live in Singapore. You are a woman. Your religion is Muslim."
 """
 
-from collections.abc import Iterable, Mapping
+import re
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from tasks.study import DimensionSection
@@ -14,31 +15,41 @@ MOST_NAMED = 10  # countries; more of them are counted
 
 
 class Places(NamedTuple):
-    """Sentences: `somewhere` for who may live in any of the study's countries; for each country and each wave its own, waves only where there are
-    several."""
+    """`names` of the countries; `somewhere`: the sentence for who may live in any of those that are trained; `years` in the field, by country and
+    wave, none where there is one wave; `usual_wave`: the only one that is trained, if so."""
 
+    names: dict[str, str]
     somewhere: str
-    countries: dict[str, str]
-    waves: dict[str, str]
+    years: dict[tuple[str, str], int]
+    usual_wave: str | None
 
 
-def places_of(populations: list[dict[str, Any]]) -> Places:
-    """`populations`: country, country_name, wave and year of each that is studied."""
+def places_of(populations: list[dict[str, Any]], *, held_out: Collection[str] = ()) -> Places:
+    """`populations`: country, country_name, wave and year of each that is studied; `held_out`: countries or waves that are never trained, which the
+    personas of everybody do not speak of."""
     names = {population["country"]: population["country_name"] for population in populations}
-    countries = {country: f"You live in {name}." for country, name in names.items()}
-    years: dict[str, list[int]] = {}
-    for population in populations:
-        years.setdefault(str(population["wave"]), []).append(population["year"])
-    waves = {wave: _when(found) for wave, found in years.items()} if len(years) > 1 else {}
-    return Places(_somewhere(list(names.values())), countries, waves)
+    years = {(population["country"], str(population["wave"])): population["year"] for population in populations}
+    trained = [(country, wave) for country, wave in years if not {country, wave} & set(held_out)]
+    countries, waves = ({population[place] for population in trained} for place in (0, 1))
+    several = len({wave for _, wave in years}) > 1
+    somewhere = _somewhere([name for country, name in names.items() if country in countries])
+    return Places(names, somewhere, years if several else {}, next(iter(waves)) if several and len(waves) == 1 else None)
 
 
 def persona_of(traits: Mapping[str, str], *, places: Places, dimensions: Mapping[str, DimensionSection]) -> str:
     """The sentences of place and time, and one for each trait, in the study's order. Without traits it is the blank persona: everybody."""
-    where = places.countries.get(traits.get("country", ""), places.somewhere)
-    when = places.waves.get(traits.get("wave", ""))
-    sentences = [sentence_of(dimensions[dimension], level=traits[dimension]) for dimension in dimensions if dimension in traits]
-    return " ".join([where, *([when] if when else []), *sentences])
+    country = traits.get("country") or _country_of_levels(traits, places=places, dimensions=dimensions)
+    where = f"You live in {places.names[country]}." if country else places.somewhere
+    years = [year for (place, wave), year in places.years.items() if wave == traits.get("wave", places.usual_wave) and place == (country or place)]
+    told = {name: told_level(dimensions[name], level=level) for name, level in traits.items() if name in dimensions}
+    sentences = [sentence_of(dimensions[name], level=told[name]) for name in dimensions if name in told]
+    return " ".join([where, *([_when(years)] if years else []), *sentences])
+
+
+def _country_of_levels(traits: Mapping[str, str], *, places: Places, dimensions: Mapping[str, DimensionSection]) -> str | None:
+    """The country that a level of one country's own names: "Malay (SGP)"."""
+    levels = [level for name, level in traits.items() if name in dimensions and dimensions[name].national]
+    return next((country for country in places.names for level in levels if level.endswith(f" ({country})")), None)
 
 
 def _somewhere(names: list[str]) -> str:
@@ -50,6 +61,11 @@ def _somewhere(names: list[str]) -> str:
 def _when(years: Iterable[int]) -> str:
     first, last = min(years), max(years)
     return f"The year is {first}." if first == last else f"The year is between {first} and {last}."
+
+
+def told_level(dimension: DimensionSection, *, level: str) -> str:
+    """A level without the country that one country's own level names: Malay, of "Malay (SGP)"."""
+    return re.sub(r" \([A-Z]{3}\)$", "", level) if dimension.national else level
 
 
 def sentence_of(dimension: DimensionSection, *, level: str) -> str:

@@ -14,9 +14,10 @@ from typing import NamedTuple, get_args
 
 import numpy as np
 
-from tasks.prompting.persona import sentence_of
+from tasks.prompting.persona import sentence_of, told_level
 from tasks.prompting.prompt import INSTRUCTION, Question, render_prompt
-from tasks.study import DimensionSection, Rewording, Study
+from tasks.study import DimensionSection, Study
+from tasks.study_evaluation import Rewording
 
 REWORDINGS: tuple[Rewording, ...] = get_args(Rewording)
 INSTRUCTIONS: dict[str, str] = {
@@ -69,7 +70,8 @@ def _persona(persona: str, *, traits: Mapping[str, str], variant: Rewording, dim
         return f"Imagine that all of this is true of you, and speak for yourself. {persona}"
     if variant == "persona_profile":
         for name in [name for name in dimensions if name in traits]:
-            persona = persona.replace(sentence_of(dimensions[name], level=traits[name]), f"{_heading(name)}: {traits[name]}.", 1)
+            told = told_level(dimensions[name], level=traits[name])
+            persona = persona.replace(sentence_of(dimensions[name], level=told), f"{_heading(name)}: {told}.", 1)
     return persona
 
 

@@ -1,8 +1,7 @@
-"""Prompts and options as tokens: what a group of prompts shares once, and each prompt's options as a tree.
+"""Prompts and options as tokens, each prompt's options as a tree.
 
     encoder = PromptEncoder(tokenizer)
     prompts = [encoder.encode(text, codes=(1, 2, 3, 4)) for text in texts]
-    group = group_prompts(prompts)          # group.prefix is computed once, group.tails once each
 
 Prompt and answer are tokenised as one string. Every option ends with the turn's end (the terminator): without it "1" would be a part of "10",
 and 10 could never be chosen. The options' tokens form a tree: options that begin alike share those tokens.
@@ -47,12 +46,13 @@ class EncodedPrompt:
     nodes: tuple[Node, ...]
     options: tuple[tuple[Step, ...], ...]
 
-
-class PromptGroup(NamedTuple):
-    """Prompts that begin with the same tokens."""
-
-    prefix: tuple[int, ...]
-    prompts: tuple[EncodedPrompt, ...]
+    def keeping(self, kept: Sequence[int]) -> "EncodedPrompt":
+        """The same prompt with some of its options only, and no node that they do not need."""
+        needed = sorted({step.node for option in kept for step in self.options[option]} - {ROOT})
+        places = {ROOT: ROOT, **{node: place for place, node in enumerate(needed)}}
+        nodes = tuple(self.nodes[node]._replace(parent=places[self.nodes[node].parent]) for node in needed)
+        options = tuple(tuple(Step(places[node], token) for node, token in self.options[option]) for option in kept)
+        return EncodedPrompt(self.tokens, self.lead, tuple(self.codes[option] for option in kept), nodes, options)
 
 
 class PromptEncoder:
@@ -96,24 +96,15 @@ class PromptEncoder:
         return str(self._tokenizer.apply_chat_template(chat, tokenize=False, add_generation_prompt=opens_answer))
 
 
-def group_prompts(prompts: Sequence[EncodedPrompt], *, shared: bool = True) -> PromptGroup:
-    """What all prompts begin with, never the token that predicts the answer's first; nothing when `shared` is off (plain padded batches)."""
-    if not shared or len(prompts) < 2:
-        return PromptGroup((), tuple(prompts))
-    shortest = min(len(prompt.tokens) - prompt.lead - 1 for prompt in prompts)
-    length = min(_common_start(*(prompt.tokens for prompt in prompts)), shortest)
-    return PromptGroup(prompts[0].tokens[:length], tuple(prompts))
-
-
 def _common_start(*rows: Sequence[int]) -> int:
     return len(os.path.commonprefix([list(row) for row in rows]))
 
 
 def _tree(answers: list[tuple[int, ...]]) -> tuple[tuple[Node, ...], tuple[tuple[Step, ...], ...]]:
-    """The distinct beginnings of the answers as nodes, and each answer as a path of steps over them."""
+    """The distinct beginnings of the answers as nodes, each before what it begins, and each answer as a path of steps over them."""
     places: dict[tuple[int, ...], int] = {(): ROOT}
     nodes: list[Node] = []
-    for answer in answers:
+    for answer in sorted(answers):  # so that a node's descendants follow it
         for length in range(1, len(answer)):
             beginning = answer[:length]
             if beginning not in places:

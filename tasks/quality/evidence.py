@@ -51,6 +51,18 @@ STAGES = {
             "assert_answer_of_each_respondent",
         ),
     ),
+    "pooled": Evidence(
+        ("items", "options", "stg_respondents", "stg_answers"),
+        (
+            "assert_answer_options_are_ranked",
+            "assert_respondent_is_unique",
+            "assert_respondent_is_of_the_country",
+            "assert_weight_is_positive",
+            "assert_answer_is_code_or_missing",
+            "assert_answer_is_fielded",
+            "assert_answer_of_each_respondent",
+        ),
+    ),
     "marts": Evidence(
         ("subgroups", "distributions", "targets", "landscape"),
         (

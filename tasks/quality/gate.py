@@ -26,7 +26,7 @@ from tasks.quality.suites import Rule, SuiteParameters, great_expectations, no_r
 from tasks.warehouse.database import read_sql
 
 STAGES = (
-    "intake", "staging", "marts", "pairs", "base_predictions", "base_comparison", "training", "tuned_predictions", "tuned_comparison"
+    "intake", "staging", "pooled", "marts", "pairs", "base_predictions", "base_comparison", "training", "tuned_predictions", "tuned_comparison"
 )  # fmt: skip
 SUMMARY_FILE = "gates.json"
 RESPONDENT_LEVEL = ("stg_", "raw_")

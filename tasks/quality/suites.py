@@ -9,7 +9,7 @@ A rule looks at one table's plain columns. What crosses tables, or looks into a 
 import os
 from typing import Any, NamedTuple, get_args
 
-from tasks.study import Reader, Rewording
+from tasks.study_evaluation import Reader, Rewording
 
 KINDS = ("attitude", "behaviour", "experience", "knowledge")
 SCALES = ("ordinal", "binary", "nominal")

@@ -78,7 +78,7 @@ def _against_national_mode(contents: Contents, split: str) -> str:
     national = contents.statistic("baselines", "national_mode", "accuracy", split)
     if ours is None or national is None:
         return ""
-    opening = f"Giving every subgroup the country's most common answer scores {formats.percent(national)}:"
+    opening = f"Giving every subgroup everybody's most common answer scores {formats.percent(national)}:"
     verdict = _verdict(ours.value - national.value)
     return f"{opening} the {_judged(contents)} model {verdict}{_lesson(ours.value - national.value)}."
 

@@ -117,7 +117,6 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
         return formats.label(setting(manifest, *keys, default=formats.ABSENT))
 
     epochs = of("study", "training", "epochs")
-    split = f"{of('study', 'split', 'kind')}, overlap {of('study', 'split', 'overlap')}, held out {of('study', 'split', 'held_out')} of intersections"
     return [
         ("Survey", f"{of('survey', 'version')} (wave {of('survey', 'wave')}, {of('survey', 'year')})"),
         ("Survey file", f"SHA-256 {of('survey', 'file_sha256')}"),
@@ -126,7 +125,7 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
         ("Dimensions", ", ".join(map(formats.dimension, setting(manifest, "study", "dimensions", default={}))) or formats.ABSENT),
         ("Smallest cell", f"{contents.asked_from} valid answers; cells of fewer than {contents.shown_from} respondents are not shown"),
         ("Pairs", ", ".join(f"{formats.thousands(count)} {name}" for name, count in pairs.items())),
-        ("Split", split),
+        ("Split", _split(setting(manifest, "study", "split", default={}))),
         ("Model", f"{model_name(contents)}, {of('study', 'model', 'dtype')} precision"),
         ("Training", f"objective {of('study', 'training', 'objective')}" + (f", {epochs} epochs" if contents.trained else "")),
         ("Answer reader", contents.reader),
@@ -145,7 +144,17 @@ def weighting(contents: Contents) -> str:
     """Said beside every number: whether the survey's weights are in it."""
     weighted = bool(setting(contents.summary, "survey", "weighted", default=False))
     column = setting(contents.manifest, "survey", "weight_column", default="its weight column")
-    return f"weighted by {formats.label(column)}" if weighted else "UNWEIGHTED"
+    if weighted:
+        return f"weighted by {formats.label(column)}"
+    return f"UNWEIGHTED in part (weights of the files: {formats.label(column)})" if column and "," in str(column) else "UNWEIGHTED"
+
+
+def _split(split: dict[str, Any]) -> str:
+    kind = str(split.get("kind", formats.ABSENT))
+    of_what = {"unseen_country": "countries", "unseen_wave": "waves"}.get(kind, "intersections")
+    named = ", ".join(map(str, split.get("unseen") or ()))
+    held_out = f"held out {named}" if named else f"held out {split.get('held_out', formats.ABSENT)} of the {of_what}"
+    return formats.label(f"{kind}, overlap {split.get('overlap', formats.ABSENT)}, {held_out}")
 
 
 def _joined(values: Any) -> str:

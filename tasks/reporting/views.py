@@ -194,7 +194,7 @@ def level_rows(contents: Contents, scores: Scores) -> list[GroupRow]:
     """One row per level, by dimension in the study's order; none whose respondents are few or uncounted."""
     shown = {name for name in _subgroup_names(contents) if "|" not in name}
     measured = {place.dimension for place in scores.counts}
-    declared = [name for name in setting(contents.manifest, "study", "dimensions", default={}) if name in measured]
+    declared = [name for name in ("country", "wave", *setting(contents.manifest, "study", "dimensions", default={})) if name in measured]
     names = declared or sorted(measured.difference(NO_LEVELS))
     rows = [row for name in names for row in group_rows(scores, dimension=name, split=main_split(contents.summary))]
     return [row for row in rows if f"{row.dimension}={row.name}" in shown]

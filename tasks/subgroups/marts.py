@@ -12,9 +12,10 @@ from tasks.errors import InputError
 from tasks.files import FileSet
 from tasks.study import Study
 from tasks.subgroups.selection import select_items
-from tasks.subgroups.splits import held_out_levels
+from tasks.subgroups.splits import held_out_levels, levels_of_places
 from tasks.warehouse import database
 
+SURPRISE = 1e-6  # a probability under which chance does not explain that nobody chose an option
 TABLES = ["subgroups", "distributions", "targets", "landscape", "items", "options"]
 
 
@@ -29,13 +30,16 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
         # One thread: sums of weights come out the same to the last bit, so equal inputs give equal files.
         connection.execute("set threads = 1")
         connection.execute("set search_path = 'memory,survey'")
-        places = _levels_of_places(connection)
+        places = levels_of_places(connection.execute("select distinct country, wave from stg_respondents").fetchall())
         dimensions = [*(name for name, levels in places.items() if len(levels) > 1), *study.dimensions]
         held_out = held_out_levels(places, section=study.split, seed=study.seed)
         unseen: dict[str, Any] = {"held_out": held_out, "held_out_dimension": study.split.dimension or ""}
+        several = len(places["country"]) > 1
+        national = [name for name, section in study.dimensions.items() if section.national and several]
         _choose_items(connection, study)
         minimum, effective = study.subgroups.minimum_respondents, study.subgroups.minimum_effective_n
-        database.build(connection, "marts/memberships", temporary=True, dimensions=dimensions, subgroup_order=study.subgroups.order, **unseen)
+        grouping: dict[str, Any] = {"dimensions": dimensions, "subgroup_order": study.subgroups.order, "national": national}
+        database.build(connection, "marts/memberships", temporary=True, **grouping, **unseen)
         database.build(connection, "marts/subgroups", minimum_respondents=minimum, **unseen)
         if not database.build(connection, "marts/distributions", minimum_respondents=minimum, minimum_effective_n=effective):
             raise InputError(
@@ -47,15 +51,14 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
         return database.export(connection, TABLES, folder=folder)
 
 
-def _levels_of_places(connection: duckdb.DuckDBPyConnection) -> dict[str, list[str]]:
-    """The countries and the waves of the survey, in order."""
-    found = connection.execute("select list(distinct country), list(distinct wave) from stg_respondents").fetchall()[0]
-    return {name: [str(level) for level in sorted(levels)] for name, levels in zip(("country", "wave"), found, strict=True)}
-
-
 def _choose_items(connection: duckdb.DuckDBPyConnection, study: Study) -> None:
-    """items and options of the questions that the study asks; each was asked in every country and wave of the survey."""
-    database.build(connection, "marts/items_asked_everywhere", temporary=True)
+    """items and options of the questions that the study asks; each was asked in every country and wave of the survey, with the same options."""
+    minimum = study.subgroups.minimum_respondents
+    if not database.build(connection, "marts/items_asked_everywhere", temporary=True, minimum_respondents=minimum, surprise=SURPRISE):
+        raise InputError(
+            f"no item has {minimum} valid answers of every country and wave of the survey, with the same options. Lower "
+            "subgroups.minimum_respondents, or take fewer countries or waves."
+        )
     chosen = select_items(database.frame(connection, "items_asked_everywhere"), section=study.items)
     connection.execute("create table items as select * from survey.items where list_contains($items, item)", {"items": chosen})
     connection.execute("create table options as select options.* from survey.options as options semi join items using (item)")

@@ -8,6 +8,7 @@ splits = assign_splits(cells, subgroups, section=study.split, seed=study.seed)
 """
 
 import zlib
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -43,6 +44,11 @@ def assign_splits(cells: pd.DataFrame, subgroups: pd.DataFrame, *, section: Spli
     rest = open_cells.difference(pd.Index(id_test))
     assigned.loc[_draw(rest.to_numpy(), share=section.validation, seed=seed, purpose="validation"), "split"] = "validation"
     return assigned
+
+
+def levels_of_places(populations: Collection[tuple[str, int]]) -> dict[str, list[str]]:
+    """The countries and the waves of (country, wave) pairs, in order."""
+    return {"country": sorted({country for country, _ in populations}), "wave": [str(wave) for wave in sorted({wave for _, wave in populations})]}
 
 
 def held_out_levels(places: dict[str, list[str]], *, section: SplitSection, seed: int) -> list[str]:

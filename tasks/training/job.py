@@ -6,7 +6,7 @@ import sys
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks.study import TrainingSection
+from tasks.study import ModelSection, TrainingSection
 
 LOG = "training_log.jsonl"
 BEST = "best.safetensors"
@@ -14,15 +14,14 @@ PR_SET_PDEATHSIG = 1
 
 
 class Job(BaseModel):
-    """`folder`: where checkpoints, log and adapter go; `group_by`: the column whose pairs share a prompt's beginning."""
+    """`folder`: where checkpoints, log and adapter go; `model_folder`: the model's files, to be loaded as `model` says."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
-    model: str
+    model_folder: str
+    model: ModelSection
     pairs: str
     folder: str
-    group_by: str
-    dtype: str
     seed: int
     training: TrainingSection
 

@@ -14,24 +14,30 @@ import signal
 import subprocess
 import sys
 from collections import deque
+from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
+import yaml
 
-from tasks.errors import StepError
+from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, held_alone, link_or_copy, write_atomically, write_json, write_table, writing
 from tasks.progress import Meter
 from tasks.study import Study
 from tasks.training.job import BEST, LOG, Job, die_with_parent
 
 ROOT = Path(__file__).resolve().parents[2]
-HARDWARE = ROOT / "infra" / "accelerate" / "cpu.yaml"
+CONFIGURATIONS = ROOT / "infra" / "accelerate"
+CHOSEN = "VALUESCAPE_HARDWARE"  # a file in infra/accelerate, by its name, or one of the user's by its path
 MADE = "made.json"  # what a finished training left, with checksums
 ERROR_LINES = 15
 # Threads that wait for one another sleep after a moment: spinning for ever, two busy processes on two cores all but stop each other.
 THREADS = {"GOMP_SPINCOUNT": "10000"}
-CODE_VERSION = 1
+# Freed memory is kept and used again: asking the system anew, for every tensor of every layer, costs a tenth of a step.
+MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**26)}
+CODE_VERSION = 2
 SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
 
 logger = logging.getLogger("valuescape")
@@ -48,19 +54,36 @@ It was trained on the answers of survey subgroups, to be compared with the surve
 """
 
 
-def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> FileSet:
-    """Train (or go on training) an adapter; leaves adapter/ and tables/training_log.parquet in a work folder under `folder`.
+class Standing(NamedTuple):
+    """How far a training is; `seconds_left` by the steps so far."""
+
+    step: int
+    total: int
+    loss: float
+    samples_per_second: float
+    seconds_left: float
+
+    def __str__(self) -> str:
+        left = timedelta(seconds=round(self.seconds_left))
+        return f"step {self.step} of {self.total}, loss {self.loss:.3f}, {self.samples_per_second:.1f} pairs/s, {left} left"
+
+
+Listener = Callable[[Standing], None]
+
+
+def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, tell: Listener = lambda _: None) -> FileSet:
+    """Train (or go on training) an adapter; leaves adapter/ and tables/training_log.parquet in a work folder under `folder`. `tell` hears of every
+    step.
 
     Raises StepError with the worker's last lines when it dies.
     """
     settings = study.model_dump(mode="json", include=set(SECTIONS))
     work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
     job = Job(
-        model=model.folder,
+        model_folder=model.folder,
+        model=study.model,
         pairs=str(pairs.path("tables/pairs.parquet")),
         folder=str(work),
-        group_by=study.prompt.shared_by,
-        dtype=study.model.dtype,
         seed=study.seed,
         training=study.training,
     )
@@ -68,7 +91,7 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path) -> F
         if not _is_trained(work):
             shutil.rmtree(work / "adapter", ignore_errors=True)
             write_json(work / "job.json", job.model_dump(mode="json"))
-            _launch(work)
+            _launch(work, tell=tell)
         _finish(work, study)
         made = file_set(work, ["adapter", "tables/training_log.parquet"])
         write_json(work / MADE, made.files)
@@ -82,11 +105,31 @@ def _is_trained(work: Path) -> bool:
     return intact and (work / "adapter").is_dir()
 
 
-def _launch(work: Path) -> None:
-    threads = str(len(os.sched_getaffinity(0)))  # Accelerate would take one
-    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(HARDWARE)]
-    command += ["--num_cpu_threads_per_process", threads, "-m", "tasks.training.worker", str(work / "job.json")]
-    environment = {**THREADS, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+def hardware() -> Path:
+    """The Accelerate configuration: the one that the environment names, else by the GPUs that there are."""
+    if chosen := os.environ.get(CHOSEN):
+        found = [path for path in (CONFIGURATIONS / f"{chosen}.yaml", Path(chosen)) if path.is_file()]
+        if not found:
+            known = ", ".join(sorted(path.stem for path in CONFIGURATIONS.glob("*.yaml")))
+            raise InputError(f"{CHOSEN}={chosen} is no Accelerate configuration: expected one of {known}, or the path of a file of yours")
+        return found[0]
+    import torch
+
+    return CONFIGURATIONS / ("cpu.yaml", "gpu.yaml", "multi-gpu.yaml")[min(2, torch.cuda.device_count())]
+
+
+def _command(job: Path) -> list[str]:
+    configuration = hardware()
+    settings = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+    here = max(1, int(settings["num_processes"]) // int(settings["num_machines"]))
+    threads = max(1, len(os.sched_getaffinity(0)) // here)  # Accelerate would take one
+    command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(configuration)]
+    return [*command, "--num_cpu_threads_per_process", str(threads), "-m", "tasks.training.worker", str(job)]
+
+
+def _launch(work: Path, *, tell: Listener) -> None:
+    command = _command(work / "job.json")
+    environment = {**THREADS, **MEMORY, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with writing(work / "worker.log"):
         errors = (work / "worker.log").open("w", encoding="utf-8")
     with errors:
@@ -94,7 +137,7 @@ def _launch(work: Path) -> None:
             command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent, start_new_session=True
         )  # fmt: skip
         try:
-            reason = _follow(process)
+            reason = _follow(process, tell=tell)
         except BaseException:
             # Ctrl-C or a cancelled run: the worker writes a checkpoint and ends; only then do we. The whole group is told, because a worker that
             # is still being imported is not yet bound to Accelerate's launcher.
@@ -110,8 +153,8 @@ def _launch(work: Path) -> None:
         )
 
 
-def _follow(process: "subprocess.Popen[str]") -> str | None:
-    """Show the worker's steps as they come; returns the reason that it gave for its failure."""
+def _follow(process: "subprocess.Popen[str]", *, tell: Listener) -> str | None:
+    """Show the worker's steps and warnings as they come; returns the reason that it gave for its failure."""
     reason: str | None = None
     with Meter("fine-tuning", total=None) as meter:
         for line in process.stdout or ():
@@ -120,10 +163,19 @@ def _follow(process: "subprocess.Popen[str]") -> str | None:
             if "resumed" in entry:
                 logger.info("fine-tuning goes on from step %d of %d", entry["resumed"], entry["total"])
                 meter.advance(entry["resumed"])
+            if "warning" in entry:
+                logger.warning("%s", entry["warning"])
             if "step" in entry:
-                meter.total = int(entry["total"])
-                meter.advance(entry["step"] - meter.done, note=f"loss {entry['loss']:.3f}, {entry['samples_per_second']:.1f} pairs/s")
+                standing = _standing(entry)
+                meter.total = standing.total
+                meter.advance(standing.step - meter.done, note=f"loss {standing.loss:.3f}, {standing.samples_per_second:.1f} pairs/s")
+                tell(standing)
     return reason
+
+
+def _standing(entry: dict[str, Any]) -> Standing:
+    left = (entry["total"] - entry["step"]) * entry["seconds"] / entry["step"]
+    return Standing(entry["step"], entry["total"], entry["loss"], entry["samples_per_second"], left)
 
 
 def _entry(line: str) -> dict[str, Any]:

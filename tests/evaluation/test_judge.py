@@ -14,7 +14,7 @@ from tasks.evaluation.open_ended import names_option, open_pairs
 from tasks.evaluation.predictions import NO_ANSWER
 from tasks.evaluation.scoring import ScoringJob, respond
 from tasks.prompting.prompt import Question
-from tasks.study import Study
+from tasks.study import ModelSection, Study
 from tasks.training.model import LoadedModel
 from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import made_up_pairs, tiny_model, tiny_tokenizer
@@ -138,7 +138,7 @@ def test_free_answers_are_the_seed_s_and_of_the_question_alone(sample_study: Stu
     asked = open_pairs(chosen, made_up_marts(), sample_study)
     assert not any("1." in prompt for prompt in asked["prompt"])
     assert all(persona in prompt for persona, prompt in zip(chosen["persona"], asked["prompt"], strict=True))
-    job = ScoringJob("base", ("plain",), "item", "float32", pairs_per_forward=2, seed=1)
+    job = ScoringJob("base", ("plain",), "item", ModelSection(dtype="float32"), pairs_per_forward=2, seed=1)
     made = respond(asked, loaded, job=job)
     again = respond(asked.sample(frac=1, random_state=1), loaded, job=job)
     keys = ["item", "subgroup_id"]

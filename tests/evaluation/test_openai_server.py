@@ -14,7 +14,7 @@ from tasks.evaluation.backends.answers import Answer, Usage
 from tasks.evaluation.backends.cache import AnswerCache
 from tasks.evaluation.backends.ledger import Ledger
 from tasks.evaluation.backends.openai_server import Access, ServedModel, access_from, ask_all
-from tasks.study import BudgetSection, PricesSection, ServerSection
+from tasks.study_evaluation import BudgetSection, PricesSection, ServerSection
 from tests.evaluation.flawed_server import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, FlawedServer, flawed_server
 
 SETTINGS = ServerSection(concurrency=4, attempts=3, deadline=0.5, pause=0.02)

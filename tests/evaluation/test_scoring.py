@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -12,14 +13,15 @@ from tasks.evaluation import asking, scoring
 from tasks.evaluation.predictions import NO_ANSWER, predictions_frame
 from tasks.evaluation.scoring import ScoringJob, compare, score
 from tasks.prompting.prompt import messages, render_prompt
-from tasks.prompting.tree import PromptGroup
-from tasks.study import Reader, Study
-from tasks.training.forward import OptionScorer, ScoredOptions
+from tasks.prompting.tree import EncodedPrompt
+from tasks.study import ModelSection, Study
+from tasks.study_evaluation import Reader
+from tasks.training.forward import OptionScorer
 from tasks.training.model import load_model
 from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import QUESTIONS, made_up_pairs, save_model
 
-JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", "float32", pairs_per_forward=4, seed=1)
+JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", ModelSection(dtype="float32"), pairs_per_forward=4, seed=1)
 
 
 @pytest.fixture(scope="module")
@@ -77,34 +79,36 @@ def test_no_subgroup_keeps_its_persona(seed: int) -> None:
     assert permuted.equals(asking._permuted_prompts(pairs, pairs=pairs, seed=seed))
 
 
-def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[PromptGroup]) -> None:
+def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[list[EncodedPrompt]]) -> None:
     """Another grouping shares other tokens and gives the same answers."""
     pairs = made_up_pairs()
     pairs["prompt"] = [render_prompt(QUESTIONS[row.item], persona=row.persona, order="persona_first") for row in pairs.itertuples()]
     job = replace(JOB, variants=("plain",))
     by_persona = score(pairs, model, adapter=None, job=replace(job, group_by="subgroup_id"))
-    assert [len(group.prompts) for group in asked] == [3, 3, 3]
+    assert [len(prompts) for prompts in asked] == [3, 3, 3]
     by_question = score(pairs, model, adapter=None, job=job)
     for one, other in zip(by_persona["probabilities"], by_question["probabilities"], strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[PromptGroup]]:
-    groups: list[PromptGroup] = []
-    forward = OptionScorer.forward
+def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[EncodedPrompt]]]:
+    """The batches that were asked, without the ones that a new scorer tries."""
+    batches: list[list[EncodedPrompt]] = []
+    made = scoring.scorer_for
 
-    def counted(self: OptionScorer, group: PromptGroup) -> ScoredOptions:
-        groups.append(group)
-        return forward(self, group)
+    def counted(*arguments: Any) -> OptionScorer:
+        scorer = made(*arguments)
+        scorer.register_forward_pre_hook(lambda _, inputs: batches.append(list(inputs[0])))
+        return scorer
 
-    monkeypatch.setattr(scoring.OptionScorer, "forward", counted)
-    yield groups
+    monkeypatch.setattr(scoring, "scorer_for", counted)
+    yield batches
 
 
-def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[PromptGroup]) -> None:
+def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[list[EncodedPrompt]]) -> None:
     score(made_up_pairs(), model, adapter=None, job=JOB)
-    prompts = [prompt.tokens for group in asked for prompt in group.prompts]
+    prompts = [prompt.tokens for batch in asked for prompt in batch]
     assert len(prompts) == len(set(prompts)) == 3 * (3 + 1)
 
 
@@ -122,7 +126,7 @@ def asked_by(model: Path, reader: Reader) -> pd.DataFrame:
 def test_the_first_token_reader_looks_at_one_token_and_divides_it_where_options_share_it(model: Path) -> None:
     """Trap: with a token for each digit, "1" begins both 1 and 10; which of them is meant is not in that token."""
     read, whole = asked_by(model, "first_token"), asked_by(model, "likelihood")
-    loaded = load_model(model, dtype="float32")
+    loaded = load_model(model, ModelSection(dtype="float32"))
     row = read[read["item"] == "Q2"].iloc[0]
     pairs = made_up_pairs().set_index(["item", "subgroup_id"])
     opening = loaded.tokenizer.apply_chat_template(
@@ -162,7 +166,7 @@ def test_other_readers_and_other_words_are_asked_of_the_same_sample(model: Path,
 def test_letters_are_scored_as_the_options_that_they_stand_for(model: Path) -> None:
     """Asked under letters, the probabilities are those of the letters, in the order of the codes."""
     asked = made_up_pairs(("Q3",)).query("split == 'ood_test'").assign(variant="letters", labels=[("A", "B")] * 2)
-    loaded = load_model(model, dtype="float32")
+    loaded = load_model(model, ModelSection(dtype="float32"))
     lettered, numbered = (scoring.ask(rows, loaded, job=JOB) for rows in (asked, asked.drop(columns="labels")))
     swapped = scoring.ask(asked.assign(labels=[("B", "A")] * 2), loaded, job=JOB)
     for one, other, plain in zip(lettered["probabilities"], swapped["probabilities"], numbered["probabilities"], strict=True):

@@ -25,7 +25,8 @@ from tasks.evaluation.served import (
     served_of,
     write_answers,
 )  # fmt: skip
-from tasks.study import BudgetSection, ServerSection, Study, load_study
+from tasks.study import Study, load_study
+from tasks.study_evaluation import BudgetSection, ServerSection
 from tests.evaluation.flawed_server import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, FlawedServer, flawed_server
 from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import made_up_pairs

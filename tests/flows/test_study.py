@@ -225,7 +225,7 @@ def test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_repl
     assert ended.code == 0, ended
     run = workspace / "runs" / "several" / "latest"
     assert [gate["stage"] for gate in read(run / "quality" / "gates.json")] == [
-        *("intake-1", "intake-2", "staging-1", "staging-2", "marts", "pairs", "base_predictions")
+        *("intake-1", "intake-2", "staging-1", "staging-2", "pooled", "marts", "pairs", "base_predictions")
     ]
     pairs = pd.read_parquet(run / "tables" / "pairs.parquet")
     assert set(pairs.loc[pairs["split"] == "ood_test", "subgroup_id"]) == set(pairs.loc[pairs["subgroup_id"].str.contains("JPN"), "subgroup_id"])

@@ -2,6 +2,8 @@ import json
 from pathlib import Path
 
 import duckdb
+import pandas as pd
+import pyreadstat
 import pytest
 
 from tasks.errors import InputError, StepError
@@ -114,6 +116,7 @@ def test_the_report_says_what_was_read_and_by_which_rules(take, write_csv):
     assert found == {
         "file": "survey.csv",
         "format": "Csv",
+        "levels_not_there": {},
         "codebook": "7",
         "synthetic": True,
         "version": "SYNTHETIC 1",
@@ -365,3 +368,28 @@ def test_of_a_later_wave_nobody_knows_which_column_holds_what(write_csv, tmp_pat
     with pytest.raises(InputError, match=r"is of wave 8, of which it is not known which column holds sex.*dimensions.sex.column=\{8: CODE\}"):
         take_in("sex")
     assert [row[2] for row in respondents(take_in({8: "Q260"}))] == [8, 8, 8]
+
+
+@pytest.mark.parametrize(
+    ("refine", "found"),
+    [
+        ({"column": "Q289CS9", "levels": {"90101000": "Taoist", "Taoits": "Taoist"}}, "refine.levels names 'Taoits', which Q289CS9 does not have"),
+        ({"column": "religion", "levels": {"5": "Muslim"}}, "refine.column is Q289, the dimension's own"),
+    ],
+)
+def test_a_refinement_that_would_change_nothing_is_refused(take, write_csv, refine, found):
+    rows = [row | {"Q289CS9": "90101000"} for row in NUMERIC]
+    with pytest.raises(InputError) as refusal:
+        take(write_csv(rows), dimensions={"religion": DimensionSection(column="religion", persona="{level}", refine=refine)})
+    assert found in str(refusal.value)
+
+
+def test_codes_that_nobody_explains_are_refused_and_those_that_the_file_labels_are_not(take, write_csv, tmp_path):
+    rows = [row | {"Q290": "840001"} for row in NUMERIC]
+    ethnicity = {"ethnicity": DimensionSection(column="ethnicity", persona="{level}")}
+    with pytest.raises(InputError, match=r"Q290 \(ethnicity\) holds codes such as 840001, and neither the file nor the codebook says what they mean"):
+        take(write_csv(rows), dimensions=ethnicity)
+    frame = pd.DataFrame(rows).astype({"Q290": float, "Q1": float})
+    pyreadstat.write_sav(frame, tmp_path / "labelled.sav", variable_value_labels={"Q290": {840001: "US: White, non-Hispanic"}})
+    found = [row[5] for row in respondents(take(tmp_path / "labelled.sav", dimensions=ethnicity))]
+    assert found == [{"ethnicity": "White, non-Hispanic"}] * 3

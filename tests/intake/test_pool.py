@@ -13,6 +13,7 @@ from tasks.intake.layout import SHAPES
 from tasks.intake.pool import pool
 from tasks.study import Study, SurveySection, load_study
 from tasks.subgroups.marts import build_marts
+from tasks.subgroups.splits import assign_splits
 from tasks.warehouse.database import connect
 from tests.intake.test_every_layout import shared_items, written_as
 from tests.intake.writers import csv_of_codes, survey
@@ -161,3 +162,70 @@ def test_each_population_weighs_alike_whatever_its_size_and_its_weights(table, t
     assert (shares["all"] - mean)[shares.index.isin(whole, level="item")].abs().max() < 1e-12
     weights = marts.read("subgroups").set_index("subgroup_id")["weight_share"]
     assert (weights["country=SGP"], weights["country=USA"]) == (pytest.approx(0.5), pytest.approx(0.5))
+
+
+def test_a_level_may_be_renamed_that_only_one_of_the_files_has_but_not_one_that_none_has(table, take, tmp_path, study):
+    usual = study.dimensions["religion"]
+
+    def files(level: str) -> list[FileSet]:
+        dimensions = study.dimensions | {"religion": usual.model_copy(update={"levels": {level: "Another"}})}
+        without = american(table).assign(Q289=table["Q289"].replace({"5": "0"}))
+        section = SurveySection(file=("one.csv", "other.csv"))
+        paths = [csv_of_codes(";")(rows, tmp_path / name) for rows, name in ((table, "one.csv"), (without, "other.csv"))]
+        return [ingest(path, section=section, dimensions=dimensions, folder=tmp_path) for path in paths]
+
+    assert read_report(pool(files("Muslim"), folder=tmp_path))["dimensions"]["religion"]["Another"] > 0
+    with pytest.raises(InputError, match=r"dimensions.religion.levels names 'Muslims', no level of Q289 \(None, .*\). Correct the spelling"):
+        pool(files("Muslims"), folder=tmp_path)
+
+
+def test_subgroups_of_the_same_people_are_one_and_no_test_pair_is_the_twin_of_a_trained_one(table, take, study, tmp_path):
+    """Country and wave are one-to-one, and of the held-out country only one is left to train."""
+    others = table.assign(W_WEIGHT=table["W_WEIGHT"].sample(frac=1, random_state=1).to_numpy())
+    earlier = written_as(others, SIXTH).assign(V2="840")
+    made = pool([take(earlier, "earlier"), take(table, "later")], folder=tmp_path)
+    for kind in ("unseen_subgroup", "unseen_country", "unseen_wave"):
+        changed = study.model_copy(
+            update={"split": study.split.model_copy(update={"kind": kind}), "items": study.items.model_copy(update={"limit": 9})}
+        )
+        marts = build_marts(made, changed, folder=tmp_path / kind)
+        subgroups, cells = marts.read("subgroups"), marts.read("targets")
+        shares = marts.read("distributions").sort_values(["item", "position"]).groupby(["item", "subgroup_id"])["share"].agg(tuple).rename("shares")
+        splits = assign_splits(cells, subgroups, section=changed.split, seed=1).merge(shares, on=["item", "subgroup_id"])
+        splits = splits.merge(subgroups[["subgroup_id", "respondents", "unseen"]], on="subgroup_id")
+        seen = splits[~splits["unseen"] & splits["shares"].map(lambda shares: max(shares) < 1)]
+        trained = set(seen.loc[seen["split"] == "train", ["item", "respondents", "shares"]].itertuples(index=False, name=None))
+        tested = seen.loc[seen["split"].isin(["id_test", "ood_test"]), ["item", "respondents", "shares"]]
+        assert not trained & set(tested.itertuples(index=False, name=None)), kind
+        assert all(parent in set(subgroups["subgroup_id"]) for parents in subgroups["parents"] for parent in parents)
+
+
+def test_an_item_whose_card_differs_between_waves_or_that_a_country_hardly_asked_is_left_out(table, take, study, tmp_path):
+    earlier = written_as(table, SIXTH)
+    shared = {one: other for one, other in shared_items(SIXTH).items() if other in earlier}
+    shorter, rare = "Q2", "Q4"
+    earlier[shared[shorter]] = earlier[shared[shorter]].replace({"4": "3", "3": "3"})
+    table = table.assign(**{shorter: ["4" if row % 5 == 0 else cell for row, cell in enumerate(table[shorter])]})
+    earlier[shared[rare]] = [cell if row < 20 else "-4" for row, cell in enumerate(earlier[shared[rare]])]
+    made = pool([take(earlier, "earlier"), take(table, "later")], folder=tmp_path)
+    pooled = {item for (item,) in query(made, "select item from items")}
+    asked = set(
+        build_marts(made, study.model_copy(update={"items": study.items.model_copy(update={"limit": None})}), folder=tmp_path / "m").read("items")[
+            "item"
+        ]
+    )
+    assert {shorter, rare} <= pooled
+    assert not {shorter, rare} & asked
+    assert len(asked) > 20
+
+
+def test_a_level_of_one_country_s_own_is_another_than_the_other_country_s(table, study, tmp_path):
+    both = {name: section for name, section in load_study("country").dimensions.items() if name in ("sex", "ethnicity")}
+    section = SurveySection(file=("one.csv", "other.csv"))
+    other = american(table).assign(Q290=table["Q290"].map({"702004": "US: Other"}).fillna("US: White"))
+    paths = [csv_of_codes(";")(rows, tmp_path / name) for rows, name in ((table, "one.csv"), (other, "other.csv"))]
+    made = pool([ingest(path, section=section, dimensions=both, folder=tmp_path) for path in paths], folder=tmp_path)
+    changed = study.model_copy(update={"dimensions": both})
+    subgroups = set(build_marts(made, changed, folder=tmp_path / "m").read("subgroups")["subgroup_id"])
+    assert {"ethnicity=Chinese (SGP)", "ethnicity=Other (USA)", "ethnicity=White (USA)", "sex=Female"} <= subgroups
+    assert not [name for name in subgroups if name.startswith("country=") and "ethnicity=" in name], "they are the same people as without the country"

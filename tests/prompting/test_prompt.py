@@ -70,7 +70,26 @@ def test_of_several_countries_and_waves_a_persona_says_which_where_it_is_of_one(
         return persona_of(traits, places=places_of(populations), dimensions=DIMENSIONS)
 
     assert said() == "You live in one of these countries: Singapore, the United States."
-    assert said(country="USA", wave="7") == "You live in the United States. The year is between 2017 and 2020."
+    assert said(country="USA", wave="7") == "You live in the United States. The year is 2017."
+    assert said(wave="7").endswith("The year is between 2017 and 2020.")
     assert said(wave="6", sex="Male").startswith("You live in one of these countries: Singapore, the United States. The year is 2012. ")
+    unseen = places_of(populations, held_out=["USA"])
+    assert persona_of({"sex": "Male"}, places=unseen, dimensions=DIMENSIONS).startswith("You live in Singapore. ")
+    later = places_of(populations, held_out=["6"])
+    assert persona_of({"country": "SGP"}, places=later, dimensions=DIMENSIONS) == "You live in Singapore. The year is 2020."
+    assert persona_of({"country": "SGP", "wave": "6"}, places=later, dimensions=DIMENSIONS) == "You live in Singapore. The year is 2012."
     many = [population | {"country": str(number), "country_name": str(number)} for number, population in enumerate(populations * 4)]
     assert persona_of({}, places=places_of(many), dimensions=DIMENSIONS) == "You live in one of 12 countries."
+
+
+def test_a_level_of_one_country_s_own_says_which_country_and_is_told_without_it() -> None:
+    populations = [{"country": country, "country_name": country.title(), "wave": 7, "year": 2020} for country in ("SGP", "USA")]
+    group = DimensionSection(
+        column="ethnicity", persona="Your ethnic group is {level}.", phrases={"Other": "You are of another group."}, national=True
+    )
+
+    def said(level: str, **more: str) -> str:
+        return persona_of({"ethnicity": level, **more}, places=places_of(populations), dimensions={"ethnicity": group})
+
+    assert said("Malay (SGP)") == "You live in Sgp. Your ethnic group is Malay."
+    assert said("Other (USA)", country="USA") == "You live in Usa. You are of another group."

@@ -4,7 +4,8 @@ import pytest
 
 from tasks.prompting.prompt import INSTRUCTION, Question, render_prompt
 from tasks.prompting.rewording import REWORDINGS, Reworded, letters, reword
-from tasks.study import Rewording, Study
+from tasks.study import Study
+from tasks.study_evaluation import Rewording
 
 QUESTION = Question("How important is family?", (4, 1, 2, 3), ("Very", "Rather", "Not very", "Not at all"))
 PERSONA = "You live in Singapore. You are a woman. Your religion is Muslim."

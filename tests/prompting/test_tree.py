@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from tasks.errors import InputError
 from tasks.prompting.prompt import LEAD, SYSTEM, Question, render_prompt
-from tasks.prompting.tree import ROOT, EncodedPrompt, PromptEncoder, group_prompts
+from tasks.prompting.tree import ROOT, EncodedPrompt, PromptEncoder
 
 TURN_END, TEXT_END = "<|im_end|>", "<|endoftext|>"
 TEMPLATE = (
@@ -147,6 +147,26 @@ def test_nodes_stand_after_their_parents_and_count_their_depth_from_the_prompt(t
     assert len({(node.parent, node.token) for node in encoded.nodes}) == len(encoded.nodes)
 
 
+def test_a_node_s_descendants_follow_it(tokenizer: Any) -> None:
+    """So that in a stream its subtree is one run of tokens."""
+    encoded = PromptEncoder(tokenizer).encode(prompt_of("You are a woman."), codes=(*TEN, 100, 101))
+    for place, node in enumerate(encoded.nodes[1:], start=1):
+        ancestors, above = set(), place - 1
+        while above != ROOT:
+            ancestors.add(above)
+            above = encoded.nodes[above].parent
+        assert node.parent in {ROOT, *ancestors}
+
+
+def test_a_prompt_that_keeps_some_options_keeps_their_paths_and_no_other_node(tokenizer: Any) -> None:
+    whole = PromptEncoder(tokenizer).encode(prompt_of("You are a woman."), codes=TEN)
+    kept = whole.keeping([9, 1])
+    assert (kept.tokens, kept.lead, kept.codes) == (whole.tokens, whole.lead, (10, 2))
+    assert [path_of(kept, option) for option in (0, 1)] == [path_of(whole, option) for option in (9, 1)]
+    needed = {step.node for option in (9, 1) for step in whole.options[option]} - {ROOT}
+    assert sorted(node.token for node in kept.nodes) == sorted(whole.nodes[node].token for node in needed)
+
+
 def test_an_option_of_zero_or_of_two_digits_is_an_option_like_others(tokenizer: Any) -> None:
     encoded = PromptEncoder(tokenizer).encode(prompt_of("You are a woman."), codes=(0, 12, 5))
     assert encoded.codes == (0, 12, 5)
@@ -181,38 +201,3 @@ def test_a_template_that_ends_a_turn_with_no_token_leaves_the_end_of_text() -> N
 def test_a_tokenizer_without_a_chat_template_is_refused() -> None:
     with pytest.raises(InputError, match="no chat template.*Take an instruction-tuned model"):
         PromptEncoder(tokenizer_of(template=None))
-
-
-# Groups
-
-
-PERSONAS = ("You live in Singapore. You are a woman.", "You live in Singapore. You are a man.", "You live in Singapore.")
-
-
-def test_a_group_s_prefix_begins_every_prompt_and_holds_the_whole_question(tokenizer: Any) -> None:
-    encoder = PromptEncoder(tokenizer)
-    group = group_prompts([encoder.encode(prompt_of(persona), codes=TEN) for persona in PERSONAS])
-    assert all(prompt.tokens[: len(group.prefix)] == group.prefix for prompt in group.prompts)
-    assert tokenizer.decode(group.prefix).endswith("10. step 10\n\nYou live in Singapore.")
-    assert min(len(prompt.tokens) - len(group.prefix) for prompt in group.prompts) > group.prompts[0].lead
-
-
-def test_persona_first_prompts_of_one_persona_share_the_persona(tokenizer: Any) -> None:
-    encoder = PromptEncoder(tokenizer)
-    questions = [Question(wording, (1, 2), ("Yes", "No")) for wording in ("Trust?", "Family?")]
-    prompts = [encoder.encode(render_prompt(one, persona=PERSONAS[0], order="persona_first"), codes=one.codes) for one in questions]
-    assert tokenizer.decode(group_prompts(prompts).prefix).endswith(f"{PERSONAS[0]}\n\n")
-
-
-def test_prompts_that_are_equal_keep_the_token_that_predicts_the_answer_s_first(tokenizer: Any) -> None:
-    prompt = PromptEncoder(tokenizer).encode(prompt_of(PERSONAS[0]), codes=TEN)
-    group = group_prompts([prompt, prompt])
-    assert len(prompt.tokens) - len(group.prefix) == prompt.lead + 1
-    assert tokenizer.decode(prompt.tokens[len(group.prefix) :]) == "\n" + tokenizer.decode(prompt.tokens[-prompt.lead :])
-
-
-@pytest.mark.parametrize(("times", "shared"), [(1, True), (2, False)])
-def test_one_prompt_alone_or_sharing_turned_off_has_no_prefix(tokenizer: Any, times: int, shared: bool) -> None:
-    prompt = PromptEncoder(tokenizer).encode(prompt_of(PERSONAS[0]), codes=TEN)
-    group = group_prompts([prompt] * times, shared=shared)
-    assert (group.prefix, group.prompts) == ((), (prompt,) * times)

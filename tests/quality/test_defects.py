@@ -18,6 +18,7 @@ from tests.intake.writers import csv_of_codes, labelled, survey
 
 Change = Callable[[pd.DataFrame], pd.DataFrame]
 ANSWERS, RESPONDENTS, WEIGHTS = (f"assert_{name}_quarantine_within_limit" for name in ("answer", "respondent", "weight"))
+BARE_CODES = "neither the file nor the codebook says what they mean"
 LIMITS = Limits(minimum_respondents=30, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, countries=["SGP"])
 COLUMNS = ["version", "B_COUNTRY", "B_COUNTRY_ALPHA", "A_YEAR", "D_INTERVIEW", "W_WEIGHT", "Q260", "Q262", "Q289", "Q290"]
 ITEMS = ["Q1", "Q2", "Q3", "Q27", "Q48", "Q57", "Q106", "Q152", "Q164", "Q171"]
@@ -58,7 +59,7 @@ def in_labels(change: Callable[[str], str], item: str = "Q1") -> Change:
 
 CAUGHT: dict[str, tuple[Change, str]] = {
     "columns shifted by one": (shifted(ITEMS), ANSWERS),
-    "header shifted against the cells": (shifted(["W_WEIGHT", "Q260", "Q262", "Q289"]), "quarantine_within_limit"),
+    "header shifted against the cells": (shifted(["W_WEIGHT", "Q260", "Q262", "Q289"]), BARE_CODES),
     "two items of other scales swapped": (shifted(["Q1", "Q48"]), ANSWERS),
     "an answer recoded to a code for missing": (minus_one_is("99"), ANSWERS),
     "an item multiplied by ten": (made("Q57", lambda cells: cells + "0"), ANSWERS),
@@ -75,8 +76,8 @@ CAUGHT: dict[str, tuple[Change, str]] = {
     "years of birth for ages": (made("Q262", lambda cells: (2020 - cells.astype(int)).astype(str)), RESPONDENTS),
     "999 for an unknown age": (some("Q262", "999"), RESPONDENTS),
     "ages in words": (some("Q262", "forty"), RESPONDENTS),
-    "religion in another coding": (made("Q289", lambda cells: cells + "0"), RESPONDENTS),
-    "ethnicity without the country's number": (made("Q290", lambda cells: cells.str[-1]), RESPONDENTS),
+    "religion in another coding": (made("Q289", lambda cells: cells + "0"), BARE_CODES),
+    "ethnicity without the country's number": (made("Q290", lambda cells: cells.str[-1]), BARE_CODES),
     "weights lost for some": (some("W_WEIGHT", ""), WEIGHTS),
     "weights of zero": (some("W_WEIGHT", "0"), WEIGHTS),
     "negative weights": (made("W_WEIGHT", lambda cells: "-" + cells), "none of the 400 weights"),

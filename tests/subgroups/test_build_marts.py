@@ -174,7 +174,10 @@ def test_subgroup_shares_are_within_sampling_error_of_the_truth(sample_marts: Fi
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"subgroups": {"minimum_respondents": 5000}}, "no cell .* has 5000 valid answers .* Lower subgroups.minimum_respondents"),
+        (
+            {"subgroups": {"minimum_respondents": 5000}},
+            "no item has 5000 valid answers of every country and wave .* Lower subgroups.minimum_respondents",
+        ),
         ({"items": {"include": ["Q6", "Q9999"]}}, "items.include lists Q9999"),
     ],
 )

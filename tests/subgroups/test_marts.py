@@ -10,6 +10,7 @@ from tests.conftest import Warehouse
 
 SUBGROUPS = "subgroup_id subgroup_order dimension"
 ALL_SEEN = {"held_out": [], "held_out_dimension": ""}
+GROUPED = {**ALL_SEEN, "national": []}
 ANSWERS = "respondent_id item code missing"
 SHARES = "item subgroup_id code position share respondents effective_n"
 
@@ -24,7 +25,7 @@ def test_a_respondent_is_a_member_of_everybody_of_each_trait_and_of_each_pair_of
         "respondent_id weight subgroup_id subgroup_order dimension dimensions levels parents",
         dimensions=["sex", "religion"],
         subgroup_order=2,
-        **ALL_SEEN,
+        **GROUPED,
     )
     assert sorted(found) == [
         ("ann", 1.0, "all", 0, "all", [], [], []),
@@ -39,7 +40,7 @@ def test_a_respondent_is_a_member_of_everybody_of_each_trait_and_of_each_pair_of
 
 def test_a_respondent_who_lacks_a_trait_is_in_no_subgroup_of_that_dimension(warehouse: Warehouse) -> None:
     warehouse.given_respondents({"bob": (1.0, {"sex": "Male"}), "eve": (1.0, {})})
-    found = warehouse.run("marts/memberships", "respondent_id subgroup_id", dimensions=["sex", "religion"], subgroup_order=2, **ALL_SEEN)
+    found = warehouse.run("marts/memberships", "respondent_id subgroup_id", dimensions=["sex", "religion"], subgroup_order=2, **GROUPED)
     assert sorted(found) == [("bob", "all"), ("bob", "sex=Male"), ("eve", "all")]
 
 
@@ -48,7 +49,7 @@ def test_a_respondent_who_lacks_a_trait_is_in_no_subgroup_of_that_dimension(ware
 )
 def test_dimensions_come_in_the_order_of_the_study_up_to_the_order_asked(warehouse: Warehouse, order: int, subgroups: set[str]) -> None:
     warehouse.given_respondents({"bob": (1.0, {"sex": "Male", "age": "old"})})
-    found = warehouse.run("marts/memberships", "subgroup_id", dimensions=["age", "sex"], subgroup_order=order, **ALL_SEEN)
+    found = warehouse.run("marts/memberships", "subgroup_id", dimensions=["age", "sex"], subgroup_order=order, **GROUPED)
     assert {name for (name,) in found} == subgroups
     assert len(found) == len(subgroups)
 
@@ -56,7 +57,7 @@ def test_dimensions_come_in_the_order_of_the_study_up_to_the_order_asked(warehou
 def test_three_traits_make_every_triple_once_with_its_three_pairs_as_parents(warehouse: Warehouse) -> None:
     warehouse.given_respondents({"ann": (1.0, {"sex": "Female", "age": "old", "religion": "Muslim"})})
     columns = "subgroup_id subgroup_order dimension parents"
-    found = warehouse.run("marts/memberships", columns, dimensions=["sex", "age", "religion"], subgroup_order=3, **ALL_SEEN)
+    found = warehouse.run("marts/memberships", columns, dimensions=["sex", "age", "religion"], subgroup_order=3, **GROUPED)
     assert [row for row in found if row[1] == 3] == [
         (
             *("sex=Female|age=old|religion=Muslim", 3, "sex x age x religion"),
@@ -72,7 +73,7 @@ def test_three_traits_make_every_triple_once_with_its_three_pairs_as_parents(war
 def test_subgroups_have_effective_n_and_their_share_of_the_country_and_small_ones_are_left_out(warehouse: Warehouse) -> None:
     traits = {"sex": "Female"}
     warehouse.given_respondents({"a": (1.0, traits), "b": (1.0, traits), "c": (2.0, traits), "d": (4.0, {"sex": "Male"}), "e": (2.0, {})})
-    warehouse.run("marts/memberships", "subgroup_id", dimensions=["sex"], subgroup_order=2, **ALL_SEEN)
+    warehouse.run("marts/memberships", "subgroup_id", dimensions=["sex"], subgroup_order=2, **GROUPED)
     assert warehouse.run("marts/subgroups", f"{SUBGROUPS} respondents effective_n weight_share", minimum_respondents=3, **ALL_SEEN) == [
         ("all", 0, "all", 5, pytest.approx(100 / 26), 1.0),
         ("sex=Female", 1, "sex", 3, pytest.approx(16 / 6), 0.4),

@@ -145,7 +145,7 @@ def test_on_the_sample_study_no_ood_subgroup_is_nearly_a_trained_parent(sample_m
     sizes = dict(zip(subgroups["subgroup_id"], subgroups["respondents"], strict=True))
     for row in subgroups[subgroups["subgroup_id"].isin(held_out(splits))].to_dict("records"):
         assert row["respondents"] <= 0.95 * min(sizes[parent] for parent in row["parents"]), row["subgroup_id"]
-    assert 0.2 < len(held_out(splits)) / (subgroups["subgroup_order"] == 2).sum() <= 0.3
+    assert 0.2 < len(held_out(splits)) / (subgroups["subgroup_order"] == 2).sum() <= 0.31  # rounded within each pair of dimensions
     assert len(splits) == len(cells)
 
 

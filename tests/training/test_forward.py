@@ -9,7 +9,7 @@ from torch import Tensor
 
 from tasks.errors import InputError
 from tasks.prompting.prompt import LEAD, messages, render_prompt
-from tasks.prompting.tree import PromptEncoder, group_prompts
+from tasks.prompting.tree import PromptEncoder
 from tasks.training.forward import OptionScorer, ScoredOptions
 from tests.training.tiny import QUESTIONS, TERMINATOR, tiny_model, tiny_tokenizer
 
@@ -51,11 +51,10 @@ def plain(model: Any, tokenizer: Any, asked: list[tuple[str, tuple[int, ...]]]) 
     return ScoredOptions(options, torch.stack(leads))
 
 
-def scored(model: Any, tokenizer: Any, asked: list[tuple[str, tuple[int, ...]]], *, shared: bool = True) -> ScoredOptions:
+def scored(model: Any, tokenizer: Any, asked: list[tuple[str, tuple[int, ...]]], *, packed: bool = True) -> ScoredOptions:
     encoder = PromptEncoder(tokenizer)
-    group = group_prompts([encoder.encode(prompt, codes=codes) for prompt, codes in asked], shared=shared)
-    assert bool(group.prefix) == (shared and len(asked) > 1)
-    return OptionScorer(model)(group)
+    found: ScoredOptions = OptionScorer(model, packed=packed)([encoder.encode(prompt, codes=codes) for prompt, codes in asked])
+    return found
 
 
 def assert_close(one: ScoredOptions, other: ScoredOptions, *, within: float) -> None:
@@ -77,7 +76,7 @@ def test_a_shared_beginning_changes_nothing(family: str) -> None:
     asked = [(prompt, QUESTIONS["Q2"].codes) for prompt in prompts_of()]
     with torch.inference_mode():
         together = scored(model, tokenizer, asked)
-        assert_close(together, scored(model, tokenizer, asked, shared=False), within=1e-9)
+        assert_close(together, scored(model, tokenizer, asked, packed=False), within=1e-9)
         for row, one in enumerate(asked):
             alone = scored(model, tokenizer, [one])
             torch.testing.assert_close(alone.options[0], together.options[row], rtol=0, atol=1e-9)
@@ -119,15 +118,15 @@ def test_peers_trap_6_option_1_does_not_contain_option_10(single_digits: bool) -
 def test_peers_trap_6_a_model_that_favours_10_chooses_it() -> None:
     """After "1" the model is taught "0" and then the end: 10 must win over 1, though both begin alike."""
     model, tokenizer = tiny_model(), tiny_tokenizer()
-    group = group_prompts([PromptEncoder(tokenizer).encode(prompts_of()[0], codes=QUESTIONS["Q2"].codes)])
+    asked = [PromptEncoder(tokenizer).encode(prompts_of()[0], codes=QUESTIONS["Q2"].codes)]
     scorer, optimizer = OptionScorer(model), torch.optim.Adam(model.parameters(), lr=3e-3)
     for _ in range(30):
-        loss = -scorer(group).options[0][-1]
+        loss = -scorer(asked).options[0][-1]
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
     with torch.inference_mode():
-        probabilities = scorer(group).options[0].exp().numpy()
+        probabilities = scorer(asked).options[0].exp().numpy()
     assert QUESTIONS["Q2"].codes[int(np.argmax(probabilities))] == 10
     assert probabilities[-1] > 0.8 and probabilities.sum() < 1 + 1e-6
 

@@ -12,13 +12,15 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
+from accelerate.commands.config.config_args import load_config_from_file
 from peft import PeftModel
 from safetensors.torch import load_file
 
-from tasks.errors import StepError
+from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, sha256_of, write_table
 from tasks.study import Study, load_study
-from tasks.training import launcher
+from tasks.training import launcher, steps
 from tasks.training.checkpoints import newest_checkpoint
 from tasks.training.job import LOG
 from tasks.training.launcher import finetune
@@ -139,7 +141,7 @@ def test_a_launcher_that_is_killed_takes_its_trainer_with_it_and_loses_no_step(p
 def test_a_run_that_is_cancelled_in_training_ends_once_its_worker_has_written_a_checkpoint(
     pairs: FileSet, model: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def cancelled(_: object) -> None:
+    def cancelled(*_: object, **__: object) -> None:
         while not any(log.stat().st_size for log in tmp_path.glob("*/training_log.jsonl")):
             time.sleep(0.02)
         raise KeyboardInterrupt
@@ -157,7 +159,7 @@ def test_a_run_that_is_cancelled_while_its_worker_starts_does_not_wait_for_a_tra
 ) -> None:
     """The worker imports torch for seconds before it can take a signal as a wish for a checkpoint."""
 
-    def cancelled(_: object) -> None:
+    def cancelled(*_: object, **__: object) -> None:
         while len(workers_of(tmp_path)) < 2:
             time.sleep(0.02)
         raise KeyboardInterrupt
@@ -167,6 +169,41 @@ def test_a_run_that_is_cancelled_while_its_worker_starts_does_not_wait_for_a_tra
         finetune(pairs, model, study, folder=tmp_path)
     assert workers_of(tmp_path) == []
     assert not list(tmp_path.glob("*/training_log.jsonl")), "it trained on, with nobody to listen"
+
+
+def test_two_processes_train_as_one_does(
+    pairs: FileSet, model: FileSet, study: Study, undisturbed: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each pair once: half of a step each, and gradients that are summed. In float32, to rounding."""
+    monkeypatch.setenv(launcher.CHOSEN, "cpu-2-process")
+    told: list[launcher.Standing] = []
+    made = finetune(pairs, model, study, folder=tmp_path, tell=told.append)
+    ours, theirs = _losses(made), _losses(undisturbed)
+    pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
+    assert [standing.step for standing in told] == list(ours["step"]), "only one of them speaks"
+    assert told[-1].total == len(ours) and told[-1].seconds_left == 0 < told[0].seconds_left
+
+
+def test_hardware_is_what_the_machine_has_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.delenv(launcher.CHOSEN, raising=False)
+    for gpus, expected in ((0, "cpu"), (1, "gpu"), (8, "multi-gpu")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda gpus=gpus: gpus)
+        assert launcher.hardware().stem == expected
+    mine = tmp_path / "mine.yaml"
+    mine.touch()
+    monkeypatch.setenv(launcher.CHOSEN, str(mine))
+    assert launcher.hardware() == mine
+    monkeypatch.setenv(launcher.CHOSEN, "abacus")
+    with pytest.raises(InputError, match="VALUESCAPE_HARDWARE=abacus is no Accelerate configuration: expected one of cpu, cpu-2-process, .*gpu"):
+        launcher.hardware()
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in launcher.CONFIGURATIONS.glob("*.yaml")))
+def test_accelerate_reads_every_configuration(name: str) -> None:
+    """It refuses unknown keys."""
+    configuration = load_config_from_file(str(launcher.CONFIGURATIONS / f"{name}.yaml"))
+    assert configuration.num_processes >= configuration.num_machines
+    assert configuration.mixed_precision == "no", "the study decides"
 
 
 def _losses(made: FileSet) -> pd.DataFrame:
@@ -186,7 +223,7 @@ def test_an_adapter_that_is_no_longer_whole_is_trained_again(
     """A step is called again when its files do not hold what they held; the launcher must not hand out the same files once more."""
     contents = iter([b"weights", b"weights again"])
 
-    def trained(work: Path) -> None:
+    def trained(work: Path, **_: object) -> None:
         (work / "adapter").mkdir()
         (work / WEIGHTS).write_bytes(next(contents))
         (work / LOG).write_text('{"step": 1, "validation_loss": 0.5}\n', encoding="utf-8")
@@ -212,3 +249,16 @@ def test_two_trainers_do_not_share_a_work_folder(pairs: FileSet, model: FileSet,
         fcntl.flock(lock, fcntl.LOCK_EX)
         with pytest.raises(StepError, match="another run is training the same adapter"):
             finetune(pairs, model, study, folder=Path(undisturbed.folder).parent)
+
+
+def test_the_standing_is_an_artifact_that_is_made_once_and_then_updated_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[str, float, str]] = []
+    monkeypatch.setattr(steps, "create_progress_artifact", lambda percent, *, key, description: calls.append((key, percent, description)) or 7)
+    monkeypatch.setattr(steps, "update_progress_artifact", lambda made, percent, *, description: calls.append((str(made), percent, description)))
+    tell = steps._Shown()
+    for step in range(1, 11):
+        tell(launcher.Standing(step, 10, 1.5, 20.0, 6.0 * (10 - step)))
+    assert calls == [
+        ("fine-tuning", 10.0, "step 1 of 10, loss 1.500, 20.0 pairs/s, 0:00:54 left"),
+        ("7", 100.0, "step 10 of 10, loss 1.500, 20.0 pairs/s, 0:00:00 left"),
+    ]

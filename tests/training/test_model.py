@@ -6,8 +6,12 @@ import pytest
 import torch
 
 from tasks.errors import InputError
+from tasks.files import FileSet
+from tasks.study import ModelSection
 from tasks.training.model import choose_dtype, load_model, prepare_model
 from tests.training.tiny import save_model
+
+FLOAT32 = ModelSection(dtype="float32")
 
 
 def test_a_folder_is_used_where_it_lies(tmp_path: Path) -> None:
@@ -15,7 +19,7 @@ def test_a_folder_is_used_where_it_lies(tmp_path: Path) -> None:
     found = prepare_model(str(folder), cache=tmp_path / "cache")
     assert found.folder == str(folder)
     assert not (tmp_path / "cache").exists()
-    assert load_model(folder, dtype="float32").model.config.num_hidden_layers == 2
+    assert load_model(folder, FLOAT32).model.config.num_hidden_layers == 2
 
 
 def test_a_name_that_cannot_be_had_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -42,7 +46,13 @@ def test_a_model_that_cannot_be_loaded_says_which_and_what_was_expected(tmp_path
     folder = save_model(tmp_path / "mine")
     (folder / "model.safetensors").write_bytes(b"no tensors")
     with pytest.raises(InputError, match="cannot be loaded.*Expected a causal language model"):
-        load_model(folder, dtype="float32")
+        load_model(folder, FLOAT32)
+
+
+def test_weights_in_4_bits_are_refused_where_there_is_no_cuda(tmp_path: Path) -> None:
+    folder = save_model(tmp_path / "mine")
+    with pytest.raises(InputError, match="4bit needs a CUDA device, and this is cpu. Leave model.quantization out"):
+        load_model(folder, ModelSection(quantization="4bit"), device=torch.device("cpu"))
 
 
 def test_a_type_that_is_asked_for_is_taken() -> None:
@@ -51,11 +61,11 @@ def test_a_type_that_is_asked_for_is_taken() -> None:
 
 
 @pytest.mark.flow
-def test_the_sample_model_is_converted_once_and_its_card_names_the_loss(tmp_path: Path) -> None:
-    first = prepare_model("sample", cache=tmp_path)
-    written = first.path("model.safetensors").stat().st_mtime_ns
-    second = prepare_model("sample", cache=tmp_path)
-    assert second == first
-    assert first.path("model.safetensors").stat().st_mtime_ns == written
-    assert "quantised to 4 bits" in first.path("README.md").read_text(encoding="utf-8")
-    assert [path.name for path in tmp_path.iterdir()] == [Path(first.folder).name]
+def test_the_sample_model_is_converted_once_and_its_card_names_the_loss(sample_model: FileSet) -> None:
+    cache = Path(sample_model.folder).parent
+    written = sample_model.path("model.safetensors").stat().st_mtime_ns
+    second = prepare_model("sample", cache=cache)
+    assert second == sample_model
+    assert sample_model.path("model.safetensors").stat().st_mtime_ns == written
+    assert "quantised to 4 bits" in sample_model.path("README.md").read_text(encoding="utf-8")
+    assert [path.name for path in cache.iterdir()] == [Path(sample_model.folder).name]

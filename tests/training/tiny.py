@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
-from transformers import GPTNeoXConfig, GPTNeoXForCausalLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast, Qwen2Config, Qwen2ForCausalLM
+from transformers import (
+    GPTNeoXConfig,
+    GPTNeoXForCausalLM,
+    LlamaConfig,
+    LlamaForCausalLM,
+    MistralConfig,
+    MistralForCausalLM,
+    PreTrainedTokenizerFast,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+)
 
 from tasks.prompting.prompt import INSTRUCTION, SYSTEM, Question, render_prompt
 
@@ -50,6 +60,8 @@ def tiny_model(family: str = "llama", *, seed: int = 0) -> Any:
     sizes: dict[str, Any] = {**SIZES, "vocab_size": 420, "initializer_range": 0.3}
     if family == "neox":
         model: Any = GPTNeoXForCausalLM(GPTNeoXConfig(**sizes, hidden_dropout=0.1))
+    elif family == "mistral":
+        model = MistralForCausalLM(MistralConfig(**sizes, num_key_value_heads=2, sliding_window=64))
     elif family == "qwen2":
         model = Qwen2ForCausalLM(Qwen2Config(**sizes, num_key_value_heads=2, tie_word_embeddings=True))
     else:
@@ -115,6 +127,7 @@ def made_up_pairs(questions: Sequence[str] = ("Q1", "Q2", "Q3")) -> pd.DataFrame
                 "scale": "ordinal",
                 "k": len(question.codes),
                 "weight_share": subgroup["weight_share"],
+                "effective_n": 400 / 2 ** subgroup["subgroup_order"],
             }
         )
     return pd.DataFrame(rows)

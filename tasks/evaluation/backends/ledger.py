@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 from tasks.errors import BudgetError
 from tasks.evaluation.backends.answers import Usage
-from tasks.study import BudgetSection, PricesSection
+from tasks.study_evaluation import BudgetSection, PricesSection
 
 MILLION = 1e6
 

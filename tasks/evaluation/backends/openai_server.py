@@ -27,7 +27,7 @@ from tasks.evaluation.backends.ledger import Ledger
 from tasks.files import hash_of
 from tasks.progress import Meter
 from tasks.prompting.prompt import messages
-from tasks.study import ServerSection
+from tasks.study_evaluation import ServerSection
 
 URL, KEY = "OPENAI_BASE_URL", "OPENAI_API_KEY"
 USUAL_URL = "https://api.openai.com/v1"

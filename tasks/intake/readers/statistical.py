@@ -36,7 +36,13 @@ def _read(path: Path, function: Callable[..., Any], *, name: str) -> Table:
     read: Read = partial(_decoded, path, partial(function, output_format="dict", disable_datetime_conversion=True), name)
     _, metadata = read(metadataonly=True)
     header = [f"{_given(code)}: {label or ''}" for code, label in zip(metadata.column_names, metadata.column_labels, strict=True)]
-    return Table(header, _blocks(path, read, metadata=metadata), metadata.file_encoding or "")
+    labels = tuple(_whole(metadata.variable_value_labels.get(code, {})) for code in metadata.column_names)
+    return Table(header, _blocks(path, read, metadata=metadata), metadata.file_encoding or "", labels)
+
+
+def _whole(labels: dict[Any, str]) -> dict[int, str]:
+    """Labels of whole numbers; Stata's letters for missing values have none."""
+    return {int(code): label for code, label in labels.items() if isinstance(code, int | float) and float(code).is_integer()}
 
 
 def _given(name: str | None) -> str:

@@ -18,11 +18,13 @@ ROWS_PER_BLOCK = 10_000
 
 
 class Table(NamedTuple):
-    """`cells`: Arrow blocks of rows, or a query that DuckDB answers without Python seeing a cell; `encoding` where the file has one."""
+    """`cells`: Arrow blocks of rows, or a query that DuckDB answers without Python seeing a cell; `encoding` and, for each column in the order of
+    the header, `value_labels` where the file has them."""
 
     header: list[str]
     cells: Iterable[pa.Table] | Cells
     encoding: str = ""
+    value_labels: tuple[dict[int, str], ...] = ()
 
 
 def block(columns: Iterable[pa.Array]) -> pa.Table:
