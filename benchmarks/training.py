@@ -27,7 +27,7 @@ from typing import Any
 
 import torch
 
-from tasks.intake.ingest import ingest
+from tasks.intake.ingest import ingest, read_report
 from tasks.intake.synthetic import write_synthetic_survey
 from tasks.prompting.pairs import build_pairs
 from tasks.prompting.tree import PromptEncoder
@@ -97,7 +97,7 @@ def _prepare(folder: Path) -> None:
     marts = build_marts(staged, study, folder=folder / "marts")
     for order, name in ORDERS.items():
         ordered = study.model_copy(update={"prompt": study.prompt.model_copy(update={"order": order})})
-        build_pairs(marts, ordered, country="Singapore", folder=folder / name)
+        build_pairs(marts, ordered, populations=read_report(staged)["populations"], folder=folder / name)
 
 
 def _measure(folder: Path, *, peer: str, steps: int, rounds: int) -> dict[str, Any]:

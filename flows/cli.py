@@ -116,24 +116,26 @@ def inspect(
         typer.echo(json.dumps(inspection.to_json(), indent=1, default=str))
     else:
         console.print(describe(inspection))
+    if not inspection.can_be_studied:
+        raise typer.Exit(InputError.exit_code)
 
 
 @app.command()
 def codebook(
     file: Annotated[Path, typer.Argument(help="A survey file with header texts: CsvTxt, ExcelTxt, Spss or Stata.")],
-    out: Annotated[Path, typer.Option(help="The draft, a CSV for a spreadsheet.")],
+    out: Annotated[Path, typer.Option(help="The draft, a CSV for a spreadsheet; a new file.")],
 ) -> None:
     """Draft a codebook for a wave that has none, for a person to confirm. Example: valuescape codebook WVS_Wave_8.xlsx --out wave8.csv"""
     from tasks.intake.draft import draft_codebook, write_draft
     from tasks.intake.formats import opened
 
+    if out.exists():
+        raise InputError(f"{out} exists, and may be a draft that somebody has confirmed. Give another name with --out, or remove it first")
     with opened(file) as raw:
         draft = draft_codebook(raw.headers, {code: {str(cell): int(times) for cell, times in raw.counts(code)} for code in raw.headers})
     write_draft(draft, out)
     sure, open_ = len(draft.matched), len(draft.to_decide)
-    console.print(
-        f"{len(draft.rows)} columns: {sure} are known questions, {open_} need a decision, {len(draft.unmatched)} are like no known question."
-    )
+    console.print(f"{len(draft.rows)} columns: {sure} are like a known question, {len(draft.unmatched)} like none; {open_} need more than a glance.")
     console.print(
         f"Draft: {out}. Write yes or no into the column confirm of every row, correct what is wrong, then: valuescape run STUDY --codebook {out}"
     )

@@ -134,7 +134,7 @@ class SplitSection(Section):
     countries (ISO codes) or waves of `unseen`. `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
 
     kind: Literal["unseen_subgroup", "unseen_country", "unseen_wave"] = "unseen_subgroup"
-    unseen: Annotated[tuple[Text, ...], Some] | None = None
+    unseen: Annotated[tuple[Text, ...], Some, BeforeValidator(lambda value: [value] if isinstance(value, str | int) else value)] | None = None
     overlap: Literal["keep"] = "keep"
     held_out: Share = 0.3
     id_test: Share = 0.1

@@ -36,7 +36,7 @@ def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     retries=1,
     retry_delay_seconds=10,
     retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("score", version=3, sections=SECTIONS),
+    cache_key_fn=content_key("score", version=4, sections=SECTIONS),
     **STORED,
 )
 def score_model(name: Literal["base", "tuned"], pairs: FileSet, model: list[FileSet], study: Study, controls: bool, folder: Path) -> FileSet:

@@ -60,15 +60,14 @@ class Source:
         return ChosenRows(*country, layout.wave_column, [cell for wave in self.waves for cell in layout.wave_cells[wave]])
 
     def vocabulary(self, column: str) -> dict[int, tuple[str, ...]]:
-        """The codebook's levels of a respondent column, and the file's own labels of codes that the codebook does not know."""
-        known = self.codebook.vocabularies.get(column, {})
-        labels = self.raw.value_labels.get(column, {})
-        own = {
-            code: (without_country(label).strip(),)
-            for code, label in labels.items()
-            if code not in known and not is_missing_code(code, column=column)
-        }
-        return {**known, **own}
+        return vocabulary_of(self.raw, column=column, codebook=self.codebook)
+
+
+def vocabulary_of(raw: RawSurvey, *, column: str, codebook: Codebook) -> dict[int, tuple[str, ...]]:
+    """The codebook's levels of a respondent column, and the file's own labels of codes that the codebook does not know."""
+    known = codebook.vocabularies.get(column, {})
+    labels = {code: label for code, label in raw.value_labels.get(column, {}).items() if not is_missing_code(code, column=column)}
+    return {**{code: (without_country(label).strip(),) for code, label in labels.items()}, **known}
 
 
 def columns_of(section: DimensionSection) -> list[str]:
@@ -103,7 +102,7 @@ def _chosen_countries(raw: RawSurvey, *, layout: Layout, section: SurveySection)
             f"{raw.path.name} has {len(layout.countries)} countries: {listed}. Choose with --country (repeated for several, or ALL), or "
             "survey.country in the study"
         )
-    if wanted in ([], [EVERY]):
+    if not wanted or EVERY in wanted:
         return list(layout.countries)
     found = [country for country in wanted if country in layout.countries]
     if not found or (section.has_one_file and len(found) < len(wanted)):
@@ -157,36 +156,36 @@ def _weight_column(raw: RawSurvey, *, layout: Layout, wanted: str | None) -> str
 
 def _in_file(raw: RawSurvey, *, layout: Layout, name: str, section: DimensionSection) -> DimensionSection:
     """The dimension with the columns that it has in this file."""
-    column = _column(raw, layout=layout, name=name, wanted=section.column)
+    column = _column(raw, layout=layout, key=f"{name}.column", wanted=section.column)
     if section.bands and list(section.bands) != sorted(set(section.bands)):
         raise InputError(f"dimensions.{name}.bands is {list(section.bands)}, expected lower bounds that grow, such as [16, 25, 35]. Sort them")
     if section.refine is None:
         return section.model_copy(update={"column": column})
     if isinstance(section.refine.column, dict) and _wave_key(layout) not in section.refine.column:
         return section.model_copy(update={"column": column, "refine": None})
-    refining = _column(raw, layout=layout, name=name, wanted=section.refine.column)
+    refining = _column(raw, layout=layout, key=f"{name}.refine.column", wanted=section.refine.column)
     return section.model_copy(update={"column": column, "refine": section.refine.model_copy(update={"column": refining})})
 
 
-def _column(raw: RawSurvey, *, layout: Layout, name: str, wanted: str | dict[int | str, str]) -> str:
-    """`sex`, `age`, `ethnicity` and `religion` stand for the wave's own columns; a study may name one for each wave."""
-    shape, is_known, key = layout.shape, layout.wave < NEXT_WAVE, _wave_key(layout)
-    if isinstance(wanted, dict) and key not in wanted:
-        raise InputError(f"{raw.path.name} is of wave {key}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {key} to it")
-    named = wanted[key] if isinstance(wanted, dict) else wanted
+def _column(raw: RawSurvey, *, layout: Layout, key: str, wanted: str | dict[int | str, str]) -> str:
+    """`sex`, `age`, `ethnicity` and `religion` stand for the wave's own columns; a study may name one for each wave. `key`: where it is named."""
+    shape, is_known, wave, name = layout.shape, layout.wave < NEXT_WAVE, _wave_key(layout), key.partition(".")[0]
+    if isinstance(wanted, dict) and wave not in wanted:
+        raise InputError(f"{raw.path.name} is of wave {wave}, and dimensions.{key} names a column for {_either(wanted)} only. Add {wave} to it")
+    named = wanted[wave] if isinstance(wanted, dict) else wanted
     if named in shape.dimensions and not is_known:
         raise InputError(
-            f"{raw.path.name} is of wave {key}, of which it is not known which column holds {named}: questions are numbered anew. Give it as "
-            f"--set 'dimensions.{name}.column={{{key}: CODE}}'{_near(raw, named, words=named)}"
+            f"{raw.path.name} is of wave {wave}, of which it is not known which column holds {named}: questions are numbered anew. Give it as "
+            f"--set 'dimensions.{key}={{{wave}: CODE}}', with a code for each other wave of the study{_near(raw, named, words=named)}"
         )
     column = shape.dimensions.get(named, named)
     if column in raw.headers:
         return column
-    usual = shape.dimensions.get(name.removesuffix("_group")) if is_known else None
+    usual = shape.dimensions.get(name.removesuffix("_group")) if is_known and key == f"{name}.column" else None
     hint = f" The file is of {shape.name}, which has it in {usual}." if usual and usual != column else ""
     raise InputError(
         f"{raw.path.name} has no column {column}, which the dimension {name!r} needs{_near(raw, column, words=name)}.{hint} "
-        f"Correct dimensions.{name}.column in the study, or leave the dimension out"
+        f"Correct dimensions.{key} in the study, or leave the dimension out"
     )
 
 
@@ -204,7 +203,7 @@ def check_levels(source: Source) -> None:
 
 
 def levels_that_are_not_there(source: Source) -> dict[str, dict[str, str]]:
-    """For each dimension the names in its `levels` that the file does not have, with what it has: of several files, another may have them."""
+    """For each dimension the names in its `levels` and `phrases` that the file does not have, with what it has: another file may have them."""
     absent = {name: _absent_levels(source, section=section) for name, section in source.dimensions.items() if not section.bands}
     return {name: levels for name, levels in absent.items() if levels}
 
@@ -214,7 +213,8 @@ def refuse_levels(absent: Mapping[str, Mapping[str, str]], *, name: str) -> None
     for dimension, levels in absent.items():
         places = ", ".join(dict.fromkeys(levels.values()))
         raise InputError(
-            f"{name}: dimensions.{dimension}.levels names {', '.join(map(repr, levels))}, no level of {places}. Correct the spelling, or leave it out"
+            f"{name}: dimensions.{dimension} (levels, phrases) names {', '.join(map(repr, levels))}, no level of {places}. Correct the spelling, or "
+            "leave it out"
         )
 
 
@@ -225,7 +225,9 @@ def _absent_levels(source: Source, *, section: DimensionSection) -> dict[str, st
     known = {text for texts in vocabulary.values() for text in texts} | {cell.strip() for cell in source.raw.cells(column)}
     known |= {cell.partition(": ")[2] for cell in known}
     place = f"{column} ({', '.join(texts[0] for texts in vocabulary.values())})"
-    return {level: place for level in section.levels if level not in known} if vocabulary else {}
+    shown = known | {level for level in section.levels.values() if level} | set(section.refine.levels.values() if section.refine else ())
+    absent = [*(level for level in section.levels if level not in known), *(level for level in section.phrases if level not in shown)]
+    return dict.fromkeys(absent, place) if vocabulary else {}
 
 
 def _refuse_bare_codes(source: Source, *, name: str, section: DimensionSection) -> None:

@@ -17,11 +17,13 @@ from rich.rule import Rule
 from rich.table import Table
 from rich.text import Text
 
+from tasks.intake.choices import vocabulary_of
 from tasks.intake.codebook import Codebook, load_codebook, load_codebook_file
 from tasks.intake.formats import opened
-from tasks.intake.labels import UNKNOWN, Maps, item_resolver, map_values
+from tasks.intake.labels import UNKNOWN, Maps, dimension_resolver, item_resolver, map_values, normalised, number
 from tasks.intake.layout import Layout, find_shape, recognise
 from tasks.intake.raw import RawSurvey
+from tasks.study import DimensionSection, SurveySection
 
 SHOWN_ITEMS = 12
 ITEMS_PER_LINE = 12
@@ -101,7 +103,7 @@ def _inspected(raw: RawSurvey, *, book: Codebook | None) -> Inspection:
         raw,
         reasons=reasons,
         wave=layout.wave if newer else layout.codebook,
-        dimensions={name: column if column in raw.headers else None for name, column in shape.dimensions.items()},
+        dimensions={} if newer else {name: column if column in raw.headers else None for name, column in shape.dimensions.items()},
         version=layout.version,
         synthetic=layout.synthetic,
         countries={name: {key: value for key, value in found._asdict().items() if value} for name, found in layout.countries.items()},
@@ -112,7 +114,7 @@ def _inspected(raw: RawSurvey, *, book: Codebook | None) -> Inspection:
         mapped_by={str(rule): int(cells) for rule, cells in mapped.groupby("rule")["respondents"].sum().sort_values(ascending=False).items()},
         missing=_missing(mapped),
         unknown_labels=_unknown(mapped),
-        notes=_notes(raw, layout=layout),
+        notes=(*_notes(raw, layout=layout, newer=newer), *_doubts(raw, layout=layout, codebook=codebook, mapped=mapped, newer=newer)),
     )
 
 
@@ -170,8 +172,36 @@ def _unknown(mapped: pd.DataFrame) -> tuple[UnknownLabel, ...]:
     return tuple(UnknownLabel(str(item), str(cell), int(respondents)) for item, cell, respondents in rows.itertuples(index=False))
 
 
-def _notes(raw: RawSurvey, *, layout: Layout) -> tuple[str, ...]:
-    absent = [f"{name} ({column})" for name, column in layout.shape.dimensions.items() if column not in raw.headers]
+def _doubts(raw: RawSurvey, *, layout: Layout, codebook: Codebook, mapped: pd.DataFrame, newer: bool) -> list[str]:
+    """What would stop a study at its first gate, or leave respondents out of it."""
+    doubts = []
+    for item, cells in mapped[mapped["missing"].isna()].groupby("column", sort=False):
+        doubts += _not_understood(str(item), int(cells[cells["rule"] == UNKNOWN]["respondents"].sum()), of=int(cells["respondents"].sum()))
+    for name, column in layout.shape.dimensions.items() if not newer else ():
+        if name != "age" and column in raw.headers:
+            known = vocabulary_of(raw, column=column, codebook=codebook)
+            resolve = dimension_resolver(DimensionSection(column=column, persona="{level}"), vocabulary=known)
+            found = [(resolve(str(cell)).rule, times) for cell, times in raw.counts(column)]
+            doubts += _not_understood(
+                f"{column} ({name})", sum(times for rule, times in found if rule == UNKNOWN), of=sum(times for _, times in found)
+            )
+    if layout.weight_column:
+        weights = [
+            (cell, times) for cell, times in raw.counts(layout.weight_column) if normalised(cell) != "no weighting" and not (number(cell) or 0) > 0
+        ]
+        if lost := sum(times for _, times in weights):
+            doubts.append(f"{layout.weight_column}: {lost:,} weights are no positive numbers; their respondents are left out")
+    return doubts
+
+
+def _not_understood(column: str, unknown: int, *, of: int) -> list[str]:
+    share = unknown / of if of else 0.0
+    limit = SurveySection().quarantine_limit
+    return [f"{column}: {share:.1%} of the answers are not understood, and a study stops above {limit:.1%}"] if share > limit else []
+
+
+def _notes(raw: RawSurvey, *, layout: Layout, newer: bool) -> tuple[str, ...]:
+    absent = [f"{name} ({column})" for name, column in layout.shape.dimensions.items() if column not in raw.headers and not newer]
     known = layout.shape.may_lack_weight
     unweighted = "its shares will be unweighted" if known else "set survey.weight to none in the study; its shares will be unweighted"
     several = any(len(found.waves) > 1 for found in layout.countries.values())
@@ -179,6 +209,7 @@ def _notes(raw: RawSurvey, *, layout: Layout) -> tuple[str, ...]:
         (layout.weight_column is None, f"no weight column {layout.shape.weight}: {unweighted}"),
         (len(layout.countries) > 1, f"{len(layout.countries)} countries: choose with --country (repeated for several, or ALL)"),
         (several, "several waves: choose with --set survey.wave=NUMBER, or [6, 7] for several"),
+        (newer, "which columns hold sex, age, ethnicity and religion is not known of a later wave: name them in the study (dimensions.NAME.column)"),
         (bool(absent), f"no column for {', '.join(absent)}: a study must leave these dimensions out"),
     ]
     return tuple(note for holds, note in notes if holds)

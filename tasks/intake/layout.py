@@ -109,7 +109,8 @@ def recognise(raw: RawSurvey, *, newer: bool = False) -> Layout:
     shape, problem = find_shape(raw, newer=newer)
     if shape is None:
         expected = "a file of a wave after the seventh with --codebook" if newer else "a file of waves 4 to 7 or of the time series"
-        raise InputError(f"{raw.path.name}: {problem}. Give {expected} ({FORMATS}; one country or several)")
+        advice = "" if NEW_WAVE in problem else f". Give {expected} ({FORMATS}; one country or several)"
+        raise InputError(f"{raw.path.name}: {problem}{advice}")
     version = "; ".join(sorted({cell.strip() for cell in raw.cells(VERSION)})) if VERSION in raw.headers else ""
     column, cells = _country_cells(raw, shape=shape)
     weight = shape.weight if shape.weight in raw.headers else None

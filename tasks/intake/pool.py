@@ -68,6 +68,8 @@ def _database(files: FileSet) -> Path:
 
 def _refuse_repeated(reports: list[dict[str, Any]]) -> None:
     for one, other in combinations(reports, 2):
+        if one["file_sha256"] == other["file_sha256"]:
+            raise InputError(f"two of the survey files are equal ({other['file']}): its respondents would count twice. Give each file once")
         populations = [{(population["country"], population["wave"]) for population in found["populations"]} for found in (one, other)]
         for country, wave in sorted(populations[0] & populations[1]):
             raise InputError(

@@ -49,6 +49,11 @@ def render(contents: Contents) -> str:
     return environment.get_template("report.html.j2").render(parts | _run(contents))
 
 
+def _overlaps(split: dict[str, Any]) -> bool:
+    """Respondents of a country or wave that is held out count in no trained subgroup."""
+    return bool(split.get("overlap", "keep") == "keep" and split.get("kind", "unseen_subgroup") == "unseen_subgroup")
+
+
 def _study(contents: Contents) -> dict[str, Any]:
     manifest = contents.manifest
     return {
@@ -60,7 +65,7 @@ def _study(contents: Contents) -> dict[str, Any]:
         "trained": contents.trained,
         "notes": [formats.label(note, limit=1000) for note in manifest["study"].get("notes") or ()],
         "card": tables.study_card(contents),
-        "overlap_kept": manifest["study"].get("split", {}).get("overlap", "keep") == "keep",
+        "overlap_kept": _overlaps(manifest["study"].get("split", {})),
         "version": formats.label(manifest.get("versions", {}).get("valuescape", "")),
         "file_sha256": formats.label(contents.summary["survey"].get("file_sha256")),
     }

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from tasks.files import held_alone, write_json
+from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.command import valuescape, write_study
 
 
@@ -28,7 +29,7 @@ def test_a_study_that_does_not_exist_is_refused_with_those_that_do(tmp_path: Pat
     [
         ("training.epohcs=3", "unknown key 'training.epohcs'"),
         ("training.epochs=many", "training.epochs: Input should be a valid number"),
-        ("training.objective=best", "training.objective: Input should be 'tokens', 'distribution' or 'none'"),
+        ("training.objective=best", "training.objective: Input should be 'tokens', 'modal', 'distribution', 'ordinal' or 'none'"),
         ("training", "expected key=value"),
     ],
 )
@@ -92,3 +93,10 @@ def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> Non
     listed = json.loads(valuescape("runs", "--workspace", tmp_path, "--json").out)[0]
     assert listed["status"] == "killed"
     assert "repeating the command goes on" in listed["error"]
+
+
+def test_a_draft_never_replaces_a_file_that_is_there(tmp_path: Path) -> None:
+    survey = write_synthetic_survey(tmp_path)
+    (tmp_path / "mine.csv").write_text("confirmed")
+    assert "mine.csv exists, and may be a draft that somebody has confirmed" in refused("codebook", survey, "--out", tmp_path / "mine.csv")
+    assert (tmp_path / "mine.csv").read_text() == "confirmed"

@@ -43,7 +43,7 @@ def test_a_survey_is_described_without_its_rows(write_csv):
         "unknown_labels": ({"item": "Q1", "label": "Allways", "respondents": 1},),
         "can_be_studied": True,
         "reasons": (),
-        "notes": (),
+        "notes": ("Q1: 25.0% of the answers are not understood, and a study stops above 0.5%",),
     }
     assert json.loads(json.dumps(found))["items_known"] == ["Q1", "Q2", "Q48"]
 
@@ -103,3 +103,10 @@ def test_a_file_of_a_later_wave_is_described_by_a_codebook_of_the_users(write_cs
     assert (inspection.can_be_studied, inspection.wave, inspection.items_known) == (True, 8, ("Q1", "Q2", "Q48"))
     assert "mapped by  the code 6, a missing code 2, not mapped 1" in printed(inspection)
     assert not inspect_survey(write_csv(NUMERIC), codebook=book).can_be_studied
+
+
+def test_what_would_stop_a_study_is_noted(write_csv):
+    rows = [row | {"W_WEIGHT": weight, "Q289": "77"} for row, weight in zip(NUMERIC, ("0", "1.5", "No weighting"), strict=True)]
+    notes = inspect_survey(write_csv(rows)).notes
+    assert "Q289 (religion): 100.0% of the answers are not understood, and a study stops above 0.5%" in notes
+    assert "W_WEIGHT: 1 weights are no positive numbers; their respondents are left out" in notes

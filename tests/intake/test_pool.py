@@ -175,7 +175,9 @@ def test_a_level_may_be_renamed_that_only_one_of_the_files_has_but_not_one_that_
         return [ingest(path, section=section, dimensions=dimensions, folder=tmp_path) for path in paths]
 
     assert read_report(pool(files("Muslim"), folder=tmp_path))["dimensions"]["religion"]["Another"] > 0
-    with pytest.raises(InputError, match=r"dimensions.religion.levels names 'Muslims', no level of Q289 \(None, .*\). Correct the spelling"):
+    with pytest.raises(
+        InputError, match=r"dimensions.religion .levels, phrases. names 'Muslims', no level of Q289 \(None, .*\). Correct the spelling"
+    ):
         pool(files("Muslims"), folder=tmp_path)
 
 
@@ -209,11 +211,8 @@ def test_an_item_whose_card_differs_between_waves_or_that_a_country_hardly_asked
     earlier[shared[rare]] = [cell if row < 20 else "-4" for row, cell in enumerate(earlier[shared[rare]])]
     made = pool([take(earlier, "earlier"), take(table, "later")], folder=tmp_path)
     pooled = {item for (item,) in query(made, "select item from items")}
-    asked = set(
-        build_marts(made, study.model_copy(update={"items": study.items.model_copy(update={"limit": None})}), folder=tmp_path / "m").read("items")[
-            "item"
-        ]
-    )
+    every_item = study.model_copy(update={"items": study.items.model_copy(update={"limit": None})})
+    asked = set(build_marts(made, every_item, folder=tmp_path / "m").read("items")["item"])
     assert {shorter, rare} <= pooled
     assert not {shorter, rare} & asked
     assert len(asked) > 20

@@ -33,7 +33,7 @@ SETTINGS = [
     "training.checkpoint_steps=3",
     "training.lora_rank=4",
 ]
-SETTINGS += ["training.evaluate_steps=5", "model.dtype=float32", "training.learning_rate=0.01"]
+SETTINGS += ["training.evaluate_steps=5", "model.dtype=float32", "training.learning_rate=0.002"]
 LONG = [*SETTINGS, "training.epochs=200", "training.checkpoint_steps=100000"]  # no checkpoint but the one that a signal asks for
 WEIGHTS = "adapter/adapter_model.safetensors"
 
