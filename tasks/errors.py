@@ -28,3 +28,7 @@ class StepError(ValuescapeError):
 
 class GateError(StepError):
     """A quality gate found rows that break a rule. Exit code 1."""
+
+
+class BudgetError(StepError):
+    """A budget is spent; what was done is kept. Exit code 1."""

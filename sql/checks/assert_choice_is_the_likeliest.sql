@@ -9,4 +9,8 @@ select
     codes,
     probabilities,
 from predictions
-where (probabilities[list_position(codes, choice)] >= list_max(probabilities) - 1e-9) is not true
+where
+    case
+        when choice = -1 then list_max(probabilities) = 0  -- an answer that could not be read
+        else probabilities[list_position(codes, choice)] >= list_max(probabilities) - 1e-9 and list_max(probabilities) > 0
+    end is not true

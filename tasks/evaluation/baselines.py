@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from tasks.evaluation.asking import TEST_SPLITS
 from tasks.evaluation.predictions import predictions_frame
-from tasks.evaluation.scoring import TEST_SPLITS
 
 SMALLEST_SHARE = 1e-9  # an option that nobody chose must not make a product zero everywhere
 

@@ -9,18 +9,19 @@ import pandas as pd
 from tasks.files import FileSet, file_set, write_table
 
 COLUMNS = ["model", "reader", "variant", "item", "subgroup_id", "split", "codes", "probabilities", "choice", "outside"]
+NO_ANSWER = -1  # the choice where none could be read: no option has a probability, and all of it is outside
 
 
 def predictions_frame(pairs: pd.DataFrame, probabilities: Sequence[np.ndarray], *, model: str, reader: str) -> pd.DataFrame:
     """One row per row of `pairs` (item, subgroup_id, split, codes, and variant unless plain).
 
     `probabilities`: for each pair, those of its options, in the order of its codes; what is missing to 1 is the mass outside the options.
-    The choice is the likeliest option, the first of equals.
+    The choice is the likeliest option, the first of equals; NO_ANSWER where no option has any.
     """
     rows = pd.DataFrame({name: pairs[name].to_numpy() for name in ("item", "subgroup_id", "split", "codes")})
     variants = pairs["variant"].to_numpy() if "variant" in pairs else "plain"
     rows = rows.assign(model=model, reader=reader, variant=variants, probabilities=pd.Series(list(probabilities), dtype=object))
-    rows["choice"] = [int(codes[np.argmax(shares)]) for codes, shares in zip(rows["codes"], rows["probabilities"], strict=True)]
+    rows["choice"] = [_choice(codes, shares) for codes, shares in zip(rows["codes"], rows["probabilities"], strict=True)]
     rows["outside"] = [float(np.clip(1 - shares.sum(), 0, 1)) for shares in rows["probabilities"]]
     return rows[COLUMNS]
 
@@ -30,3 +31,7 @@ def write_predictions(predictions: pd.DataFrame, *, name: str, folder: Path) -> 
     path = f"predictions/{name}.parquet"
     write_table(predictions, folder / path)
     return file_set(folder, [path], rows={"predictions": len(predictions)})
+
+
+def _choice(codes: Sequence[int], shares: np.ndarray) -> int:
+    return int(codes[int(np.argmax(shares))]) if shares.any() else NO_ANSWER

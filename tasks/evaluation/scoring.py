@@ -1,12 +1,13 @@
-"""What a model answers: the likelihood reader over pairs, and the controls.
+"""What a local model answers, by any reader, and in other words.
 
-    predictions = score(pairs, model_folder, adapter=None, job=ScoringJob(model="base", ...))
+    predictions = score(pairs, model_folder, adapter=None, job=job_of(study, model="base", controls=True))
+    more = compare(pairs, marts, model_folder, adapter=None, job=job, study=study)
 
 A prompt that several rows ask (the blank persona; a persona handed to another subgroup) goes through the model once.
 """
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,15 +15,17 @@ import numpy as np
 import pandas as pd
 import torch
 
+from tasks.evaluation.asking import Marts, Variant, asked_pairs, compared_pairs, labels_of, reworded_pairs
+from tasks.evaluation.generation import Generator
+from tasks.evaluation.open_ended import MOST_TOKENS, TEMPERATURE, responses_frame
 from tasks.evaluation.predictions import predictions_frame
+from tasks.evaluation.reading import one_hot, read_text
 from tasks.progress import Meter
 from tasks.prompting.tree import EncodedPrompt, PromptEncoder
 from tasks.study import ModelSection, Study
+from tasks.study_evaluation import Reader
 from tasks.training.forward import scorer_for
-from tasks.training.model import load_model
-
-TEST_SPLITS = ("id_test", "ood_test")
-Variant = Literal["plain", "blank_persona", "permuted_persona"]
+from tasks.training.model import LoadedModel, load_model
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,16 @@ class ScoringJob:
     loaded_as: ModelSection
     pairs_per_forward: int
     seed: int
+    reader: Reader = "likelihood"
+    answer_tokens: int = 16
+
+
+class Batch:
+    """Prompts that begin alike, encoded, and what their options are called."""
+
+    def __init__(self, rows: pd.DataFrame, encoder: PromptEncoder) -> None:
+        self.prompts, self.labels = list(rows["prompt"]), labels_of(rows)
+        self.encoded = [encoder.encode(text, codes=labels) for text, labels in zip(self.prompts, self.labels, strict=True)]
 
 
 def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> ScoringJob:
@@ -46,67 +59,107 @@ def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> 
         loaded_as=study.model,
         pairs_per_forward=study.evaluation.pairs_per_forward,
         seed=study.seed,
+        reader=study.evaluation.reader,
+        answer_tokens=study.evaluation.server.answer_tokens,
     )
 
 
 def score(pairs: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> pd.DataFrame:
     """Predictions of a model on both test splits: one row per variant and pair (columns: tasks/evaluation/predictions.py)."""
-    asked = pd.concat([_variant(pairs, variant, seed=job.seed) for variant in job.variants], ignore_index=True)
-    distinct = asked.drop_duplicates("prompt")
-    answered = _answer(distinct, model, adapter=adapter, job=job)
-    log_probabilities = [answered[prompt] for prompt in asked["prompt"]]
-    return predictions_frame(asked, [np.exp(row) for row in log_probabilities], model=job.model, reader="likelihood")
-
-
-def _variant(pairs: pd.DataFrame, variant: Variant, *, seed: int) -> pd.DataFrame:
-    """The test pairs with the prompts of a variant."""
-    test = pairs[pairs["split"].isin(TEST_SPLITS)].assign(variant=variant)
-    if variant == "plain":
-        return test
-    if variant == "blank_persona":
-        blank = pairs[pairs["subgroup_order"] == 0].set_index("item")["prompt"]
-        return test.assign(prompt=test["item"].map(blank))
-    return test.assign(prompt=_permuted_prompts(test, pairs=pairs, seed=seed))
-
-
-def _permuted_prompts(test: pd.DataFrame, *, pairs: pd.DataFrame, seed: int) -> pd.Series:
-    """Within a question and split every subgroup gets the persona of another one: a seeded order, moved on by one. One that is alone there gets
-    that of any other subgroup of the question."""
-    generator = np.random.default_rng(seed)
-    permuted = pd.Series(index=test.index, dtype=object)
-    for _, rows in test.groupby(["item", "split"]):
-        order = generator.permutation(rows.index.to_numpy())
-        permuted.loc[order] = test.loc[np.roll(order, 1), "prompt"].to_numpy()
-        if len(order) == 1:
-            permuted.loc[order] = _prompt_of_another(rows.iloc[0], test=test, pairs=pairs, generator=generator)
-    return permuted
-
-
-def _prompt_of_another(alone: pd.Series, *, test: pd.DataFrame, pairs: pd.DataFrame, generator: np.random.Generator) -> str:
-    """Best one that is asked anyway; its own where the question has no other subgroup at all."""
-    for candidates in (test, pairs[pairs["subgroup_order"] > 0]):
-        others = candidates[(candidates["item"] == alone["item"]) & (candidates["subgroup_id"] != alone["subgroup_id"])]
-        if len(others):
-            return str(others["prompt"].sample(1, random_state=generator).iloc[0])
-    return str(alone["prompt"])
-
-
-def _answer(asked: pd.DataFrame, model: Path, *, adapter: Path | None, job: ScoringJob) -> dict[str, np.ndarray]:
-    """prompt -> log p of its options."""
     loaded = load_model(model, job.loaded_as, adapter=adapter)
-    batches = list(_batches(asked, PromptEncoder(loaded.tokenizer), job=job))
-    scorer = scorer_for(loaded.model, [prompt for _, encoded in batches for prompt in encoded])
+    return ask(asked_pairs(pairs, job.variants, seed=job.seed), loaded, job=job)
+
+
+def compare(pairs: pd.DataFrame, marts: Marts, model: Path, *, adapter: Path | None, job: ScoringJob, study: Study) -> pd.DataFrame:
+    """Predictions by the study's other readers, and by its own of the study's variants, on the compared pairs."""
+    loaded = load_model(model, job.loaded_as, adapter=adapter)
+    chosen = compared_pairs(pairs, size=study.evaluation.compared_pairs, seed=job.seed)
+    others = [reader for reader in study.evaluation.readers if reader != job.reader]
+    frames = [ask(chosen.assign(variant="plain"), loaded, job=replace(job, reader=reader)) for reader in others]
+    frames.append(ask(reworded_pairs(chosen, marts, study), loaded, job=replace(job, group_by="shared")))
+    return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
+
+
+def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
+    """Predictions for rows of tasks/evaluation/asking.py, by the job's reader."""
+    return predictions_frame(asked, probabilities(asked, loaded, job=job), model=job.model, reader=job.reader)
+
+
+def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> list[np.ndarray]:
+    """For each row p of its options: [options]."""
+    distinct = asked.drop_duplicates("prompt")
+    batches = list(_batches(distinct, PromptEncoder(loaded.tokenizer), job=job))
+    reader: _Reader = _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, batches, job=job)
     answered: dict[str, np.ndarray] = {}
-    with torch.inference_mode(), Meter(f"asking the {job.model} model", len(asked)) as meter:
-        for texts, encoded in batches:
-            options = scorer(encoded, leads=False).options
-            answered.update((text, row.double().cpu().numpy()) for text, row in zip(texts, options, strict=True))
-            meter.advance(len(texts))
-    return answered
+    with torch.inference_mode(), Meter(f"asking the {job.model} model", len(distinct)) as meter:
+        for batch in batches:
+            answered.update(zip(batch.prompts, reader.read(batch), strict=True))
+            meter.advance(len(batch.prompts))
+    return [answered[prompt] for prompt in asked["prompt"]]
 
 
-def _batches(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob) -> Iterator[tuple[list[str], list[EncodedPrompt]]]:
+def respond(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
+    """One text for each pair, drawn by the job's seed and the prompt."""
+    generator = Generator(loaded, most_tokens=MOST_TOKENS, temperature=TEMPERATURE, seed=job.seed)
+    encoder, said = PromptEncoder(loaded.tokenizer), dict[int, str]()
+    with Meter(f"the {job.model} model answers freely", len(asked)) as meter:
+        for _, rows in asked.groupby(job.group_by, sort=False):
+            for start in range(0, len(rows), job.pairs_per_forward):
+                batch = rows.iloc[start : start + job.pairs_per_forward]
+                texts = generator([encoder.encode(prompt, codes=("1", "2")) for prompt in batch["prompt"]])
+                said.update(zip(batch.index, texts, strict=True))
+                meter.advance(len(batch))
+    return responses_frame(asked, [said[row] for row in asked.index], model=job.model)
+
+
+def judging(model: Path, *, job: ScoringJob) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+    """The base model as a judge (tasks/evaluation/judge.py): the likelihood of each option after the text."""
+    loaded = load_model(model, job.loaded_as)
+    return lambda rows: probabilities(rows, loaded, job=replace(job, model="judge", reader="likelihood", group_by="shared"))
+
+
+class _Reader:
+    def read(self, batch: Batch) -> list[np.ndarray]:
+        """For each prompt p of its options: [options]."""
+        raise NotImplementedError
+
+
+class _ByProbability(_Reader):
+    """likelihood: of the whole option, its end included. first_token: of the option's first token alone, which options that begin with the same
+    token share alike (with a token for each digit, 1 and 10): nothing in that token tells them apart."""
+
+    def __init__(self, loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> None:
+        self._scorer = scorer_for(loaded.model, [prompt for batch in batches for prompt in batch.encoded])
+        self._whole = job.reader == "likelihood"
+
+    def read(self, batch: Batch) -> list[np.ndarray]:
+        encoded = batch.encoded if self._whole else [_first_tokens(prompt) for prompt in batch.encoded]
+        shares = [row.double().exp().cpu().numpy() for row in self._scorer(encoded, leads=False).options]
+        return shares if self._whole else [row / _sharers(prompt) for row, prompt in zip(shares, encoded, strict=True)]
+
+
+class _ByGeneration(_Reader):
+    """What the model says by itself, parsed strictly."""
+
+    def __init__(self, loaded: LoadedModel, job: ScoringJob) -> None:
+        self._generator = Generator(loaded, most_tokens=job.answer_tokens, seed=job.seed)
+
+    def read(self, batch: Batch) -> list[np.ndarray]:
+        texts = self._generator(batch.encoded)
+        return [one_hot(read_text(text, labels=labels), size=len(labels)) for text, labels in zip(texts, batch.labels, strict=True)]
+
+
+def _first_tokens(prompt: EncodedPrompt) -> EncodedPrompt:
+    return replace(prompt, nodes=(), options=tuple(option[:1] for option in prompt.options))
+
+
+def _sharers(prompt: EncodedPrompt) -> np.ndarray:
+    """How many options begin with each option's first token: [options]."""
+    firsts = [option[0].token for option in prompt.options]
+    return np.array([firsts.count(token) for token in firsts])
+
+
+def _batches(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob) -> Iterator[Batch]:
     for _, rows in asked.groupby(job.group_by, sort=False):
         for start in range(0, len(rows), job.pairs_per_forward):
-            batch = rows.iloc[start : start + job.pairs_per_forward]
-            yield list(batch["prompt"]), [encoder.encode(text, codes=codes) for text, codes in zip(batch["prompt"], batch["codes"], strict=True)]
+            yield Batch(rows.iloc[start : start + job.pairs_per_forward], encoder)

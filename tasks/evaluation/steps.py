@@ -1,16 +1,25 @@
 """Prefect tasks of the evaluation stage."""
 
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
 import pandas as pd
 from prefect import get_run_logger, task
+from prefect.blocks.system import Secret
 
-from tasks.evaluation import baselines
+from tasks.evaluation import baselines, comparison, judge, open_ended, served
+from tasks.evaluation.asking import Marts, compared_pairs
+from tasks.evaluation.backends.openai_server import KEY, URL, Access, ServedModel, access_from
 from tasks.evaluation.predictions import write_predictions
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
+from tasks.section import SERVED
 from tasks.study import Study
+
+SECTIONS = ("model", "evaluation", "prompt", "seed")
+BLOCKS = {URL: "openai-base-url", KEY: "openai-api-key"}  # Prefect Secret blocks, where the environment says nothing
 
 
 @task(name="score the baselines", cache_key_fn=content_key("baselines", version=2), **STORED, **TRIED_AGAIN)
@@ -27,7 +36,7 @@ def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     retries=1,
     retry_delay_seconds=10,
     retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("score", version=3, sections=("model", "evaluation", "prompt", "seed")),
+    cache_key_fn=content_key("score", version=4, sections=SECTIONS),
     **STORED,
 )
 def score_model(name: Literal["base", "tuned"], pairs: FileSet, model: list[FileSet], study: Study, controls: bool, folder: Path) -> FileSet:
@@ -39,3 +48,129 @@ def score_model(name: Literal["base", "tuned"], pairs: FileSet, model: list[File
     predictions: pd.DataFrame = scoring.score(pairs.read("pairs"), Path(model[0].folder), adapter=adapter, job=job)
     get_run_logger().info("%d predictions", len(predictions))
     return write_predictions(predictions, name=name, folder=folder)
+
+
+@task(
+    name="compare readers and wordings",
+    task_run_name="compare readers and wordings: {name}",
+    tags=["gpu"],
+    cache_key_fn=content_key("compare", version=1, sections=(*SECTIONS, "dimensions")),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def compare_model(name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet, model: list[FileSet], study: Study, folder: Path) -> FileSet:
+    """The study's other readers and its variants, on a sample of the test pairs; `model` as in score_model."""
+    from tasks.evaluation import scoring
+
+    adapter = model[1].path("adapter") if len(model) > 1 else None
+    job = scoring.job_of(study, model=name, controls=False)
+    made = scoring.compare(pairs.read("pairs"), _marts(marts), Path(model[0].folder), adapter=adapter, job=job, study=study)
+    return write_predictions(made, name=f"{name}_comparison", folder=folder)
+
+
+@task(name="ask the server", cache_key_fn=content_key("ask", version=1, sections=(*SECTIONS, "dimensions")), **STORED, **TRIED_AGAIN)
+def ask_server(pairs: FileSet, marts: FileSet, study: Study, workspace: Path, folder: Path) -> FileSet:
+    """Every prompt that a served model is asked, controls and variants included; answers are kept in the workspace as they come."""
+    asked = served.everything_asked(pairs.read("pairs"), _marts(marts), study)
+    made = served.ask_within(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    get_run_logger().info("%d answers, %s", len(made.answers), made.usage["answers"])
+    return served.write_answers(made, folder=folder)
+
+
+@task(name="read the server's answers", cache_key_fn=content_key("read-answers", version=1, sections=SECTIONS), **STORED, **TRIED_AGAIN)
+def read_served(pairs: FileSet, answers: FileSet, study: Study, folder: Path) -> FileSet:
+    """Predictions on both test splits, by log-probabilities where the server gives them."""
+    made = served.headline(pairs.read("pairs"), answers.read("server_answers"), study)
+    return write_predictions(made, name="base", folder=folder)
+
+
+@task(name="compare the server's answers", cache_key_fn=content_key("compare-served", version=1, sections=SECTIONS), **STORED, **TRIED_AGAIN)
+def compare_served(pairs: FileSet, marts: FileSet, answers: FileSet, study: Study, folder: Path) -> FileSet:
+    """The other reader and the study's variants, on a sample of the test pairs."""
+    made = served.compare(pairs.read("pairs"), _marts(marts), answers.read("server_answers"), study)
+    return write_predictions(made, name="base_comparison", folder=folder)
+
+
+@task(name="tabulate agreement", cache_key_fn=content_key("agreement", version=1, sections=("seed",)), **STORED, **TRIED_AGAIN)
+def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study, folder: Path) -> FileSet:
+    """tables/agreement.parquet and tables/robustness.parquet from all predictions, those of the comparisons included."""
+    together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
+    return comparison.write_comparison(together, pairs.read("pairs"), seed=study.seed, folder=folder)
+
+
+@task(
+    name="ask without options",
+    task_run_name="ask without options: {name}",
+    tags=["gpu"],
+    cache_key_fn=content_key("respond", version=1, sections=SECTIONS),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def respond(
+    name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet, model: list[FileSet], study: Study, workspace: Path, folder: Path
+) -> FileSet:
+    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one."""
+    chosen = compared_pairs(pairs.read("pairs"), size=study.evaluation.compared_pairs, seed=study.seed)
+    asked = open_ended.open_pairs(chosen, _marts(marts), study)
+    if model:
+        from tasks.evaluation import scoring
+        from tasks.training.model import load_model
+
+        adapter = model[1].path("adapter") if len(model) > 1 else None
+        loaded = load_model(Path(model[0].folder), study.model, adapter=adapter)
+        made = scoring.respond(asked, loaded, job=scoring.job_of(study, model=name, controls=False))
+    else:
+        made = served.respond(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    return open_ended.write_responses(made, name=name, folder=folder)
+
+
+@task(
+    name="judge free answers",
+    task_run_name="judge free answers: {name}",
+    tags=["gpu"],
+    cache_key_fn=content_key("judge", version=1, sections=SECTIONS),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def judge_responses(
+    name: Literal["base", "tuned"], responses: FileSet, marts: FileSet, base: list[FileSet], study: Study, workspace: Path, folder: Path
+) -> FileSet:
+    """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless the study names a served judge."""
+    texts = open_ended.with_questions(pd.read_parquet(responses.only()), _marts(marts))
+    judged = judge.judge_texts(texts, _judge(base, study, workspace), seed=study.seed)
+    return write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
+
+
+@task(
+    name="calibrate the judge",
+    tags=["gpu"],
+    cache_key_fn=content_key("calibrate", version=1, sections=SECTIONS, read=(judge.CALIBRATION,)),
+    **STORED,
+    **TRIED_AGAIN,
+)
+def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, folder: Path) -> FileSet:
+    """tables/judge.parquet: how the judge does on the labelled texts; `usable` is for the report to heed."""
+    return judge.write_calibration(judge.calibrate(_judge(base, study, workspace), seed=study.seed), folder=folder)
+
+
+def _judge(base: list[FileSet], study: Study, workspace: Path) -> judge.Asks:
+    name = study.evaluation.judge
+    if name.startswith(SERVED):
+        model = ServedModel(name.removeprefix(SERVED), _access(), study.evaluation.server)
+        return served.judging(model, registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    from tasks.evaluation import scoring
+
+    return scoring.judging(Path(base[0].folder), job=scoring.job_of(study, model="base", controls=False))
+
+
+def _marts(marts: FileSet) -> Marts:
+    return Marts(*(marts.read(name) for name in Marts._fields))
+
+
+def _access() -> Access:
+    """The environment's; what it lacks is taken from Prefect's Secret blocks, where there are such."""
+    found = {name: os.environ.get(name, "") for name in BLOCKS}
+    for name in [name for name, value in found.items() if not value]:
+        with suppress(ValueError):  # there is no such block
+            found[name] = str(Secret.load(BLOCKS[name]).get())  # type: ignore[union-attr]
+    return access_from(found)

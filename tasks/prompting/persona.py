@@ -5,6 +5,7 @@ persona_of({"sex": "Female", "religion": "Muslim"}, places=places, dimensions=st
 -> "You live in Singapore. You are a woman. Your religion is Muslim."
 """
 
+import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple
 
@@ -40,8 +41,8 @@ def persona_of(traits: Mapping[str, str], *, places: Places, dimensions: Mapping
     country = traits.get("country") or _country_of_levels(traits, places=places, dimensions=dimensions)
     where = f"You live in {places.names[country]}." if country else places.somewhere
     years = [year for (place, wave), year in places.years.items() if wave == traits.get("wave", places.usual_wave) and place == (country or place)]
-    told = {name: level.removesuffix(f" ({country})") if dimensions[name].national else level for name, level in traits.items() if name in dimensions}
-    sentences = [_sentence(dimensions[name], level=told[name]) for name in dimensions if name in told]
+    told = {name: told_level(dimensions[name], level=level) for name, level in traits.items() if name in dimensions}
+    sentences = [sentence_of(dimensions[name], level=told[name]) for name in dimensions if name in told]
     return " ".join([where, *([_when(years)] if years else []), *sentences])
 
 
@@ -62,5 +63,11 @@ def _when(years: Iterable[int]) -> str:
     return f"The year is {first}." if first == last else f"The year is between {first} and {last}."
 
 
-def _sentence(dimension: DimensionSection, *, level: str) -> str:
+def told_level(dimension: DimensionSection, *, level: str) -> str:
+    """A level without the country that one country's own level names: Malay, of "Malay (SGP)"."""
+    return re.sub(r" \([A-Z]{3}\)$", "", level) if dimension.national else level
+
+
+def sentence_of(dimension: DimensionSection, *, level: str) -> str:
+    """A level in words: its own phrase, or the dimension's template."""
     return dimension.phrases.get(level) or dimension.persona.replace("{level}", level)

@@ -12,21 +12,21 @@ LEAD = "Answer: "
 
 
 class Question(NamedTuple):
-    """A question's wording and its fielded options in scale order."""
+    """A question's wording and its fielded options in scale order, under their numbers (or letters, where a variant says so)."""
 
     wording: str
-    codes: tuple[int, ...]
+    codes: tuple[int, ...] | tuple[str, ...]
     options: tuple[str, ...]
 
 
-def render_prompt(question: Question, *, persona: str, order: Literal["question_first", "persona_first"]) -> str:
+def render_prompt(question: Question, *, persona: str, order: Literal["question_first", "persona_first"], instruction: str = INSTRUCTION) -> str:
     """The user's message."""
     asked = "\n".join([question.wording, *numbered(question.codes, question.options)])
-    parts = [INSTRUCTION, asked, persona] if order == "question_first" else [persona, asked, INSTRUCTION]
+    parts = [instruction, asked, persona] if order == "question_first" else [persona, asked, instruction]
     return "\n\n".join(parts)
 
 
-def numbered(codes: Sequence[int], options: Sequence[str]) -> list[str]:
+def numbered(codes: Sequence[int] | Sequence[str], options: Sequence[str]) -> list[str]:
     return [f"{code}. {option}" for code, option in zip(codes, options, strict=True)]
 
 

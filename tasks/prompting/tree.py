@@ -42,7 +42,7 @@ class EncodedPrompt:
 
     tokens: tuple[int, ...]
     lead: int
-    codes: tuple[int, ...]
+    codes: tuple[int | str, ...]
     nodes: tuple[Node, ...]
     options: tuple[tuple[Step, ...], ...]
 
@@ -64,7 +64,7 @@ class PromptEncoder:
         self._tokenizer = tokenizer
         self._before, self._after, self._terminator = self._template_parts()
 
-    def encode(self, prompt: str, *, codes: Sequence[int]) -> EncodedPrompt:
+    def encode(self, prompt: str, *, codes: Sequence[int] | Sequence[str]) -> EncodedPrompt:
         opening = f"{self._before}{prompt}{self._after}"
         texts = [opening, *(f"{opening}{LEAD}{code}{self._terminator}" for code in codes)]
         rows = self._tokenizer(texts, add_special_tokens=False)["input_ids"]

@@ -25,6 +25,9 @@ class Evidence(NamedTuple):
 PREDICTIONS = Evidence(
     ("predictions",), ("assert_every_pair_has_one_prediction", "assert_probabilities_sum_to_one", "assert_choice_is_the_likeliest")
 )
+COMPARISON = Evidence(
+    ("predictions",), ("assert_readers_and_variants_share_their_pairs", "assert_probabilities_sum_to_one", "assert_choice_is_the_likeliest")
+)
 STAGES = {
     "intake": Evidence(
         ("items", "options"),
@@ -74,8 +77,10 @@ STAGES = {
         ("assert_no_pair_in_two_splits", "assert_held_out_subgroups_are_never_trained", "assert_pairs_agree_with_their_lists"),
     ),
     "base_predictions": PREDICTIONS,
+    "base_comparison": COMPARISON,
     "training": Evidence(("training_log",)),
     "tuned_predictions": PREDICTIONS,
+    "tuned_comparison": COMPARISON,
 }
 
 

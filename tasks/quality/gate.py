@@ -25,7 +25,9 @@ from tasks.quality.data_docs import write_index, write_page
 from tasks.quality.suites import Rule, SuiteParameters, great_expectations, no_rows, suite
 from tasks.warehouse.database import read_sql
 
-STAGES = ("intake", "staging", "pooled", "marts", "pairs", "base_predictions", "training", "tuned_predictions")
+STAGES = (
+    "intake", "staging", "pooled", "marts", "pairs", "base_predictions", "base_comparison", "training", "tuned_predictions", "tuned_comparison"
+)  # fmt: skip
 SUMMARY_FILE = "gates.json"
 RESPONDENT_LEVEL = ("stg_", "raw_")
 KEYS = ("model", "reader", "variant", "item", "subgroup_id", "dimension", "step")

@@ -7,14 +7,17 @@ A rule looks at one table's plain columns. What crosses tables, or looks into a 
 """
 
 import os
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
+
+from tasks.study_evaluation import Reader, Rewording
 
 KINDS = ("attitude", "behaviour", "experience", "knowledge")
 SCALES = ("ordinal", "binary", "nominal")
 MISSING = ("dont_know", "no_answer", "not_applicable", "not_asked", "missing", "off_scale", "quarantined")
 MODELS = ("base", "tuned", "national_mode", "parent_mode", "additive", "chance")
-READERS = ("likelihood", "table")
-VARIANTS = ("plain", "blank_persona", "permuted_persona")
+READERS = (*get_args(Reader), "open_ended", "table")
+VARIANTS = ("plain", "blank_persona", "permuted_persona", *get_args(Rewording))
+NO_ANSWER = -1  # the choice where an answer could not be read
 TEST_SPLITS = ("id_test", "ood_test")
 FIRST_WAVE_YEAR, LAST_YEAR = 1981, 2100
 
@@ -148,7 +151,7 @@ def _predictions(_: SuiteParameters) -> list[Rule]:
         *_known("reader", READERS),
         *_known("variant", VARIANTS),
         *_exactly("split", TEST_SPLITS),
-        *_between("choice", 0),
+        *_between("choice", NO_ANSWER),
         *_share("outside"),
     ]
 

@@ -9,13 +9,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tasks.evaluation import scoring
-from tasks.evaluation.predictions import predictions_frame
-from tasks.evaluation.scoring import ScoringJob, score
-from tasks.prompting.prompt import render_prompt
+from tasks.evaluation import asking, scoring
+from tasks.evaluation.predictions import NO_ANSWER, predictions_frame
+from tasks.evaluation.scoring import ScoringJob, compare, score
+from tasks.prompting.prompt import messages, render_prompt
 from tasks.prompting.tree import EncodedPrompt
-from tasks.study import ModelSection
+from tasks.study import ModelSection, Study
+from tasks.study_evaluation import Reader
 from tasks.training.forward import OptionScorer
+from tasks.training.model import load_model
+from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import QUESTIONS, made_up_pairs, save_model
 
 JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", ModelSection(dtype="float32"), pairs_per_forward=4, seed=1)
@@ -68,12 +71,12 @@ def test_no_subgroup_keeps_its_persona(seed: int) -> None:
     rows = [{"item": item, "split": split, "subgroup_id": f"{split} {row}"} for (item, split), size in sizes.items() for row in range(size)]
     pairs = pd.DataFrame(rows).sample(frac=1, random_state=seed)
     pairs = pairs.assign(subgroup_order=1, prompt=pairs["item"] + " " + pairs["subgroup_id"])
-    permuted = scoring._permuted_prompts(pairs, pairs=pairs, seed=seed)
+    permuted = asking._permuted_prompts(pairs, pairs=pairs, seed=seed)
     for key, group in pairs.groupby(["item", "split"]):
         assert not (permuted[group.index] == group["prompt"]).any()
         assert permuted[group.index].str.startswith(key[0]).all()
         assert sizes[key] == 1 or sorted(permuted[group.index]) == sorted(group["prompt"])
-    assert permuted.equals(scoring._permuted_prompts(pairs, pairs=pairs, seed=seed))
+    assert permuted.equals(asking._permuted_prompts(pairs, pairs=pairs, seed=seed))
 
 
 def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path, asked: list[list[EncodedPrompt]]) -> None:
@@ -114,3 +117,58 @@ def test_the_choice_is_the_likeliest_option_and_the_first_of_equals() -> None:
     made = predictions_frame(pairs, [np.array([0.1, 0.2, 0.3]), np.array([0.1, 0.4, 0.4])], model="base", reader="likelihood")
     assert list(made["choice"]) == [2, 3]
     assert list(made["outside"]) == pytest.approx([0.4, 0.1])
+
+
+def asked_by(model: Path, reader: Reader) -> pd.DataFrame:
+    return score(made_up_pairs(), model, adapter=None, job=replace(JOB, variants=("plain",), reader=reader, answer_tokens=6))
+
+
+def test_the_first_token_reader_looks_at_one_token_and_divides_it_where_options_share_it(model: Path) -> None:
+    """Trap: with a token for each digit, "1" begins both 1 and 10; which of them is meant is not in that token."""
+    read, whole = asked_by(model, "first_token"), asked_by(model, "likelihood")
+    loaded = load_model(model, ModelSection(dtype="float32"))
+    row = read[read["item"] == "Q2"].iloc[0]
+    pairs = made_up_pairs().set_index(["item", "subgroup_id"])
+    opening = loaded.tokenizer.apply_chat_template(
+        messages(pairs.loc[("Q2", row["subgroup_id"]), "prompt"]), tokenize=False, add_generation_prompt=True
+    )
+    tokens = loaded.tokenizer(f"{opening}Answer: ", add_special_tokens=False, return_tensors="pt")["input_ids"]
+    shares = loaded.model(tokens).logits[0, -1].detach().softmax(-1)
+    one, two = (float(shares[loaded.tokenizer(digit, add_special_tokens=False)["input_ids"][0]]) for digit in "12")
+    assert row["probabilities"][[0, 1, 9]] == pytest.approx([one / 2, two, one / 2], abs=1e-6)
+    assert (read["outside"] <= whole["outside"] + 1e-6).all()
+
+
+def test_the_generated_reader_takes_exactly_one_option_or_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = iter(["Answer: 1", "Answer: 77", "Answer: 0 or 1", "**Answer: 1**."] * 10)
+    monkeypatch.setattr(scoring.Generator, "__call__", lambda _, prompts: [next(said) for _ in prompts])
+    read = asked_by(model, "generated")
+    assert list(read["choice"])[:4] == [1, -1, -1, 1]
+    assert list(read["outside"])[:4] == [0, 1, 1, 0]
+    assert set(read["reader"]) == {"generated"}
+
+
+def test_a_random_model_s_text_is_no_answer(model: Path) -> None:
+    read = asked_by(model, "generated")
+    assert (read["choice"] == NO_ANSWER).all()
+
+
+def test_other_readers_and_other_words_are_asked_of_the_same_sample(model: Path, sample_study: Study) -> None:
+    settings = {"readers": ("likelihood", "first_token", "generated"), "variants": ("letters", "reversed_options"), "compared_pairs": 6}
+    study = sample_study.model_copy(update={"evaluation": sample_study.evaluation.model_copy(update=settings)})
+    made = compare(made_up_pairs(), made_up_marts(), model, adapter=None, job=JOB, study=study)
+    sizes = {("first_token", "plain"): 6, ("generated", "plain"): 6, ("likelihood", "letters"): 6, ("likelihood", "reversed_options"): 6}
+    assert made.groupby(["reader", "variant"]).size().to_dict() == sizes
+    keys = [set(zip(rows["item"], rows["subgroup_id"], strict=True)) for _, rows in made.groupby(["reader", "variant"])]
+    assert all(key == keys[0] for key in keys)
+
+
+def test_letters_are_scored_as_the_options_that_they_stand_for(model: Path) -> None:
+    """Asked under letters, the probabilities are those of the letters, in the order of the codes."""
+    asked = made_up_pairs(("Q3",)).query("split == 'ood_test'").assign(variant="letters", labels=[("A", "B")] * 2)
+    loaded = load_model(model, ModelSection(dtype="float32"))
+    lettered, numbered = (scoring.ask(rows, loaded, job=JOB) for rows in (asked, asked.drop(columns="labels")))
+    swapped = scoring.ask(asked.assign(labels=[("B", "A")] * 2), loaded, job=JOB)
+    for one, other, plain in zip(lettered["probabilities"], swapped["probabilities"], numbered["probabilities"], strict=True):
+        assert one == pytest.approx(other[::-1])
+        assert one != pytest.approx(plain)

@@ -21,6 +21,7 @@ CHECKS = (
     "assert_every_pair_has_one_prediction",
     "assert_probabilities_sum_to_one",
     "assert_choice_is_the_likeliest",
+    "assert_readers_and_variants_share_their_pairs",
 )
 
 
@@ -120,3 +121,18 @@ def test_probabilities_that_are_not_a_distribution_are_found(warehouse: duckdb.D
 def test_a_choice_that_is_not_the_likeliest_or_no_option_is_found(warehouse: duckdb.DuckDBPyConnection, choice: int) -> None:
     warehouse.register("predictions", spoiled("predictions", "choice", choice))
     assert found(warehouse, "assert_choice_is_the_likeliest", "subgroup_id", "choice") == [("sex=Female|religion=None", choice)]
+
+
+def test_a_reader_that_was_not_asked_a_compared_pair_is_found(warehouse: duckdb.DuckDBPyConnection) -> None:
+    predictions = good_tables()["predictions"]
+    warehouse.register("predictions", pd.concat([predictions, predictions.head(1).assign(reader="generated")]))
+    rows = found(warehouse, "assert_readers_and_variants_share_their_pairs", "reader", "subgroup_id", "predictions")
+    assert rows == [("generated", predictions["subgroup_id"].iloc[1], 0)]
+
+
+def test_an_answer_that_could_not_be_read_has_no_probabilities(warehouse: duckdb.DuckDBPyConnection) -> None:
+    predictions = good_tables()["predictions"].assign(choice=-1, probabilities=[[0.0, 0.0], [0.1, 0.0]])
+    warehouse.register("predictions", predictions)
+    assert found(warehouse, "assert_choice_is_the_likeliest", "subgroup_id") == [(predictions["subgroup_id"].iloc[1],)]
+    warehouse.register("predictions", predictions.assign(choice=1))
+    assert len(found(warehouse, "assert_choice_is_the_likeliest", "subgroup_id")) == 1

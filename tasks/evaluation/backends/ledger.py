@@ -1,0 +1,79 @@
+"""What asking a server has taken, under a hard budget: room is set aside before a request and settled after it.
+
+ledger = Ledger(budget, prices)
+with ledger.request(most) as settle:        # waits for requests under way where they hold the room; raises BudgetError where there is none
+    settle(answer.usage)
+"""
+
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from tasks.errors import BudgetError
+from tasks.evaluation.backends.answers import Usage
+from tasks.study_evaluation import BudgetSection, PricesSection
+
+MILLION = 1e6
+
+
+class Ledger:
+    """Shared by all threads that ask. `spent`: requests that were settled, answers of earlier runs included; `failures`: how many of each kind."""
+
+    def __init__(self, budget: BudgetSection, *, prices: PricesSection | None) -> None:
+        self._budget, self._prices = budget, prices
+        self._changed = threading.Condition()
+        self._reserved = Usage()
+        self.spent = Usage()
+        self.failures: Counter[str] = Counter()
+
+    @contextmanager
+    def request(self, most: Usage) -> Iterator[Callable[[Usage], None]]:
+        """Set `most` aside for one request. Without a word about what it took it counts as all of that: a server may bill what never arrived."""
+        self._reserve(most)
+        taken = most
+
+        def settle(usage: Usage) -> None:
+            nonlocal taken
+            taken = usage
+
+        try:
+            yield settle
+        finally:
+            with self._changed:
+                self._reserved -= most
+                self.spent += taken
+                self._changed.notify_all()
+
+    def add(self, usage: Usage) -> None:
+        """What an answer kept from before took."""
+        with self._changed:
+            self.spent += usage
+
+    def count_failure(self, kind: str) -> None:
+        with self._changed:
+            self.failures[kind] += 1
+
+    def cost_of(self, usage: Usage) -> float | None:
+        """In the currency of the prices; None without prices."""
+        if self._prices is None:
+            return None
+        return (usage.prompt_tokens * self._prices.prompt + usage.completion_tokens * self._prices.completion) / MILLION
+
+    def _reserve(self, most: Usage) -> None:
+        with self._changed:
+            while spent_by := self._passes(self.spent + self._reserved + most):
+                if self._reserved == Usage():
+                    raise BudgetError(spent_by)
+                self._changed.wait()
+            self._reserved += most
+
+    def _passes(self, usage: Usage) -> str | None:
+        """Which limit `usage` would pass, in words."""
+        limits = {"requests": usage.requests, "tokens": usage.tokens, "cost": self.cost_of(usage) or 0.0}
+        taken = {"requests": self.spent.requests, "tokens": self.spent.tokens, "cost": self.cost_of(self.spent) or 0.0}
+        for name, value in limits.items():
+            limit = getattr(self._budget, name)
+            if limit is not None and value > limit:
+                return f"evaluation.budget.{name} is {limit:,}, {taken[name]:,.6g} are taken, and one more request might pass it"
+        return None

@@ -1,0 +1,13 @@
+"""What the sections of a study are made of: frozen, and refusing what they do not know."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(gt=0)]
+PositiveNumber = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+SERVED = "openai:"  # how the name of a model begins that a server answers for
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")

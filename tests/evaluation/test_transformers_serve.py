@@ -1,0 +1,88 @@
+"""A real OpenAI-compatible server: `transformers serve` says to each prompt what the model says here.
+
+Skipped where transformers cannot serve: it needs the package openai beside what the project installs.
+"""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+from transformers.utils.import_utils import is_serve_available
+
+from tasks.evaluation.asking import asked_pairs
+from tasks.evaluation.backends.openai_server import Access, ServedModel
+from tasks.evaluation.generation import Generator
+from tasks.evaluation.served import REGISTRY, ask_within
+from tasks.prompting.tree import PromptEncoder
+from tasks.study import ModelSection
+from tasks.study_evaluation import BudgetSection, ServerSection
+from tasks.training.model import load_model
+from tests.training.tiny import made_up_pairs, save_model
+
+pytestmark = [pytest.mark.flow, pytest.mark.skipif(not is_serve_available(), reason="transformers serve needs the package openai")]
+SECONDS_TO_START = 120
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save_model(tmp_path_factory.mktemp("model") / "tiny")
+
+
+@pytest.fixture(scope="module")
+def access(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Access]:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [
+        sys.executable,
+        "-m",
+        "transformers.cli.transformers",
+        "serve",
+        "--device",
+        "cpu",
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+        str(model),
+    ]
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "NO_PROXY": "127.0.0.1"}
+    with (tmp_path_factory.mktemp("server") / "log").open("wb") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log, env=environment)
+        try:
+            _wait_for(f"http://127.0.0.1:{port}/health", process)
+            yield Access(f"http://127.0.0.1:{port}/v1/", None)
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+def _wait_for(address: str, process: "subprocess.Popen[bytes]") -> None:
+    deadline = time.monotonic() + SECONDS_TO_START
+    while time.monotonic() < deadline and process.poll() is None:
+        try:
+            if httpx.get(address, trust_env=False).is_success:
+                return
+        except httpx.HTTPError:
+            time.sleep(0.2)
+    raise AssertionError("the server did not start")
+
+
+def test_a_served_model_says_what_it_says_here(model: Path, access: Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    asked = asked_pairs(made_up_pairs(), ("plain",), seed=1)
+    served = ServedModel(str(model), access, ServerSection(concurrency=2))
+    made = ask_within(asked, served, registry=tmp_path / REGISTRY, budget=BudgetSection())
+    loaded = load_model(model, ModelSection(dtype="float32"))
+    encoder = PromptEncoder(loaded.tokenizer)
+    here = Generator(loaded, most_tokens=served.settings.answer_tokens)([encoder.encode(prompt, codes=("1", "2")) for prompt in asked["prompt"]])
+    there = made.answers.set_index("prompt")["text"].loc[list(asked["prompt"])]
+    assert [text.strip() for text in there] == [text.strip() for text in here]
+    assert made.usage["failed_attempts"] == {}
+    assert made.usage["answers"]["completion_tokens"] > 0
