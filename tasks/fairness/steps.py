@@ -9,7 +9,7 @@ from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key
 
 
-@task(name="measure", cache_key_fn=content_key("metrics", version=2), **STORED, **TRIED_AGAIN)
+@task(name="measure", cache_key_fn=content_key("metrics", version=3), **STORED, **TRIED_AGAIN)
 def measure(pairs: FileSet, marts: FileSet, predictions: list[FileSet], folder: Path) -> FileSet:
     """Metrics by split and group, and the gaps between levels."""
     made = write_metrics(pairs, marts, predictions, folder=folder)

@@ -165,9 +165,7 @@ def _column(raw: RawSurvey, *, layout: Layout, name: str, wanted: str | dict[int
     shape, is_known = layout.shape, layout.wave < NEXT_WAVE
     key = shape.codebook if is_known else layout.wave
     if isinstance(wanted, dict) and key not in wanted:
-        raise InputError(
-            f"{raw.path.name} is of wave {key}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {key} to it"
-        )
+        raise InputError(f"{raw.path.name} is of wave {key}, and dimensions.{name}.column names a column for {_either(wanted)} only. Add {key} to it")
     named = wanted[key] if isinstance(wanted, dict) else wanted
     if named in shape.dimensions and not is_known:
         raise InputError(

@@ -11,6 +11,7 @@ import duckdb
 from tasks.errors import InputError
 from tasks.files import FileSet
 from tasks.study import Study
+from tasks.subgroups.certainty import posterior_table
 from tasks.subgroups.selection import select_items
 from tasks.subgroups.splits import held_out_levels
 from tasks.warehouse import database
@@ -42,6 +43,8 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
                 f"no cell (question x subgroup) has {minimum} valid answers and an effective n of {effective:g}. Lower subgroups.minimum_respondents "
                 "or subgroups.minimum_effective_n, or take a larger survey."
             )
+        posteriors = posterior_table(database.frame(connection, "distributions"), database.frame(connection, "subgroups"))
+        database.load(connection, "posteriors", posteriors)
         database.build(connection, "marts/targets")
         database.build(connection, "marts/landscape")
         return database.export(connection, TABLES, folder=folder)
