@@ -191,6 +191,15 @@ class EvaluationSection(Section):
     pairs_per_forward: Positive = 16
 
 
+class FairnessSection(Section):
+    """`margin`: by how much the standard deviation between a dimension's levels may widen and still count as no wider (0.02: two points of accuracy);
+    fixed before the run. `replicates` of the bootstrap and the simulations behind intervals of `confidence`."""
+
+    margin: PositiveNumber = 0.02
+    replicates: Annotated[int, Field(ge=200)] = 2000
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+
+
 class Study(Section):
     """The whole configuration of a study."""
 
@@ -207,6 +216,7 @@ class Study(Section):
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
+    fairness: FairnessSection = FairnessSection()
 
     @model_validator(mode="after")
     def _dimensions_make_intersections(self) -> "Study":
