@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.fairness.ceilings import CEILING, ceiling_scores, equivalent_sizes
 from tasks.fairness.contrasts import BASELINES, paired_differences
 from tasks.fairness.disparities import disparities_of, standardised_levels
 from tasks.fairness.intervals import question_weights, ratio_interval
@@ -23,6 +24,7 @@ WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
 COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
 CALIBRATION_BINS = 10
+SMALLEST_DENOMINATOR = 0.02
 
 
 def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, plan: Plan, folder: Path) -> FileSet:
@@ -31,7 +33,8 @@ def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *,
     together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
     subgroups = marts.read("subgroups")
     scores = score_predictions(together, asked)
-    metrics = measure(scores, subgroups, plan=plan)
+    metrics = measure(pd.concat([scores, ceiling_scores(asked)], ignore_index=True), subgroups, plan=plan)
+    metrics = pd.concat([metrics, equivalent_sizes(metrics, asked, plan=plan)], ignore_index=True)
     tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(scores, metrics, subgroups, plan=plan)}
     for name, table in tables.items():
         write_table(table, folder / "tables" / f"{name}.parquet")
@@ -120,18 +123,25 @@ def _means(grouped: _Grouped, *, weights: np.ndarray, level: float) -> Iterator[
 
 
 def _skills(scores: pd.DataFrame, *, weights: np.ndarray, items: list[str], level: float) -> Iterator[pd.DataFrame]:
-    """(accuracy - baseline) / (1 - baseline) over the pairs that both answered, as skill_<baseline>; none where the baseline is perfect."""
-    for name in BASELINES:
-        baseline = scores[scores["model"] == name].set_index(["item", "subgroup_id"])["accuracy"]
-        for whole, rows in scores[scores["reader"] != "table"].groupby(WHOLE):
-            both = rows.set_index(["item", "subgroup_id"])[["accuracy"]].join(baseline.rename("baseline"), how="inner")
-            if "-" in str(whole[0]) or both.empty or both["baseline"].mean() == 1:
-                continue
-            parts = pd.DataFrame({"gain": both["accuracy"] - both["baseline"], "left": 1 - both["baseline"]}).groupby("item").sum()
-            gain, left = (parts[column].reindex(items, fill_value=0.0).to_numpy()[:, None] for column in ("gain", "left"))
-            low, high = ratio_interval(gain, left, weights=weights, level=level)
-            row = dict(zip(WHOLE, whole, strict=True)) | {"weighting": "pairs", "dimension": "all", "group": "all", "metric": f"skill_{name}"}
-            yield pd.DataFrame([row | {"value": gain.sum() / left.sum(), "low": low[0], "high": high[0], "pairs": len(both)}])
+    """Of what a baseline leaves, the part that a model gains, over the pairs that all answered: skill_<baseline>, (accuracy - baseline) /
+    (1 - baseline), and skill_<baseline>_to_ceiling, with the ceiling for the 1. None where under SMALLEST_DENOMINATOR is left."""
+    key = ["item", "subgroup_id"]
+    by_model = {str(model): rows.set_index(key)["accuracy"] for model, rows in scores[scores["reader"] == "table"].groupby("model")}
+    tops = {"": pd.Series(1.0, index=pd.MultiIndex.from_frame(scores[key].drop_duplicates()))}
+    tops |= {"_to_ceiling": by_model[CEILING]} if CEILING in by_model else {}
+    judged = scores[(scores["reader"] != "table") & ~scores["model"].str.contains("-")]
+    for name in (baseline for baseline in BASELINES if baseline in by_model):
+        for whole, rows in judged.groupby(WHOLE):
+            for word, top in tops.items():
+                both = rows.set_index(key)[["accuracy"]].join(by_model[name].rename("baseline"), how="inner").join(top.rename("top"), how="inner")
+                parts = pd.DataFrame({"gain": both["accuracy"] - both["baseline"], "left": both["top"] - both["baseline"]}).groupby("item").sum()
+                gain, left = (parts[column].reindex(items, fill_value=0.0).to_numpy()[:, None] for column in ("gain", "left"))
+                if left.sum() < SMALLEST_DENOMINATOR * len(both) or both.empty:
+                    continue
+                low, high = ratio_interval(gain, left, weights=weights, level=level)
+                row = dict(zip([*WHOLE, "metric"], [*whole, f"skill_{name}{word}"], strict=True))
+                row |= {"weighting": "pairs", "dimension": "all", "group": "all", "pairs": len(both)}
+                yield pd.DataFrame([row | {"value": gain.sum() / left.sum(), "low": low[0], "high": high[0]}])
 
 
 def _calibration(scores: pd.DataFrame, subgroups: pd.DataFrame) -> Iterator[pd.DataFrame]:

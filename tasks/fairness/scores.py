@@ -20,6 +20,7 @@ RESTRICTED = ("accuracy_certain", "accuracy_differs")
 SCORES = (*METRICS, "total_variation", "jensen_shannon", *ADJUSTED.values(), *RESTRICTED)
 CONFIDENCE = "confidence"  # the choice's share of the probability on the options: for calibration
 CERTAIN = 0.9
+TEST_SPLITS = ("id_test", "ood_test")
 KEYS = ["item", "subgroup_id", "split"]
 OF_PAIRS = ["topic", "scale", "shares", "posterior", "effective_n", "mode_certainty", "differs", "tied_codes", "code", "weight_share"]
 GUESSES = "chance"  # its choice is drawn, so it scores what it can expect
