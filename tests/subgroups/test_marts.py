@@ -11,6 +11,7 @@ from tests.conftest import Warehouse
 SUBGROUPS = "subgroup_id subgroup_order dimension"
 ALL_SEEN = {"held_out": [], "held_out_dimension": ""}
 ANSWERS = "respondent_id item code missing"
+DIVERSITY = "item topic dimension low high mds_expected mds_sampling"
 POSTERIORS = "item subgroup_id code posterior mode_probability"
 SHARES = "item subgroup_id code position share respondents effective_n"
 
@@ -205,6 +206,9 @@ def landscape_of(warehouse: Warehouse, modes: dict[str, list[int]], *, k: int) -
     warehouse.given("subgroups", SUBGROUPS, [("all", 0, "all"), *(row[:3] for row in names)])
     warehouse.given("targets", "item subgroup_id code", [("Q1", "all", 99), *(("Q1", name, code) for name, _, _, code in names)])
     warehouse.given("items", "item topic k", [("Q1", "Trust", k)])
+    warehouse.given(
+        "diversity_intervals", DIVERSITY, [(item, "Trust", name, 0.1, 0.3, 0.2, 0.15) for item in ("Q1", None) for name in (*modes, "all")]
+    )
     found = warehouse.run("marts/landscape", "item topic dimension subgroups k mds mds_reachable")
     assert {row[:2] for row in found} == {("Q1", "Trust")}
     assert {row[2]: row[3] for row in found} == {"all": len(names)} | {dimension: len(codes) for dimension, codes in modes.items()}
@@ -239,6 +243,19 @@ def test_the_score_is_scipys_entropy_over_log_k_to_1e_9(warehouse: Warehouse, se
         entropy = stats.entropy(np.unique(codes, return_counts=True)[1])
         expected = (entropy / math.log(k), entropy / math.log(min(k, len(codes))))
         assert found[dimension] == pytest.approx(expected, abs=1e-9), dimension
+
+
+def test_a_topic_s_score_is_the_mean_of_its_questions_with_the_interval_of_the_topic(warehouse: Warehouse) -> None:
+    rows = [("Q1", "Trust", "sex", 0.2), ("Q2", "Trust", "sex", 0.6), ("Q3", "Family", "sex", 0.0)]
+    warehouse.given("landscape", "item topic dimension mds", rows)
+    intervals = [
+        ("Q1", "Trust", "sex", 0.0, 0.9, 0.2, 0.1),
+        (None, "Trust", "sex", 0.3, 0.5, 0.35, 0.2),
+        (None, "Family", "sex", 0.0, 0.1, 0.02, 0.01),
+    ]
+    warehouse.given("diversity_intervals", DIVERSITY, intervals)
+    found = warehouse.run("marts/landscape_topics", "topic dimension questions mds low high mds_expected mds_sampling")
+    assert found == [("Family", "sex", 1, 0.0, 0.0, 0.1, 0.02, 0.01), ("Trust", "sex", 2, pytest.approx(0.4), 0.3, 0.5, 0.35, 0.2)]
 
 
 # pairs
