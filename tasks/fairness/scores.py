@@ -1,9 +1,9 @@
 """How good each single prediction is: one row per prediction with a column per metric. Metrics are means of these.
 
 Positions are ranks on the question's scale, among the options fielded (K of them). Nominal questions have no distance: NMAE and EMD are NaN there.
-The `adjusted` metrics take the target's noise off: accuracy and NMAE by the posterior probability of each option to be the population's mode,
-EMD by what sampling adds to it. `accuracy_certain` is over pairs of a mode certainty of at least CERTAIN, `accuracy_differs` over those of
-them whose target is not the country's modal answer; elsewhere they are NaN.
+The `adjusted` metrics take the target's noise off: accuracy and NMAE by the probability of each option to be the population's mode, given the survey
+and the model's choice (tasks/fairness/knowledge.py), EMD by what sampling adds to it. `accuracy_certain` is over pairs of a mode certainty of at
+least CERTAIN, `accuracy_differs` over those of them whose target is not the country's modal answer; elsewhere they are NaN.
 """
 
 from typing import Any
@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.fairness import distances
+from tasks.fairness.knowledge import given_choice
 from tasks.subgroups.certainty import mode_probabilities
 
 METRICS = ("accuracy", "nmae", "emd")
@@ -40,7 +41,23 @@ def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
     unscored = int((scores["total_variation"].isna() | (scores["emd"].isna() & (joined["scale"] != "nominal"))).sum())
     if unscored:
         raise ValueError(f"{unscored} of {len(joined)} predictions have no finite probabilities above zero; they would vanish from the means")
-    return pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)
+    known = pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)
+    for _, rows in joined[joined["model"] != GUESSES].groupby(["model", "reader", "variant", "split"]):
+        known.loc[rows.index, ["accuracy_adjusted", "nmae_adjusted"]] = _given_choices(known.loc[rows.index], rows["choice"])
+    return known
+
+
+def _given_choices(scores: pd.DataFrame, choices: pd.Series) -> np.ndarray:
+    """accuracy_adjusted and nmae_adjusted of one contender in one split, from those of the survey alone: [pairs, 2].
+
+    Not the mode with less probability, a choice is as far from the modes as before in proportion.
+    """
+    questions = pd.factorize(scores["item"])[0]
+    chosen = pd.factorize(pd.MultiIndex.from_arrays([scores["item"], choices]))[0]
+    alone = scores["accuracy_adjusted"].to_numpy(dtype=float)
+    right = given_choice(alone, chosen, questions)
+    wrong = np.divide(1 - right, 1 - alone, out=np.ones_like(alone), where=alone < 1)
+    return np.column_stack([right, scores["nmae_adjusted"].to_numpy(dtype=float) * wrong])
 
 
 def _scores(rows: pd.DataFrame) -> pd.DataFrame:

@@ -105,11 +105,16 @@ def test_probabilities_and_shares_may_be_arrays_as_parquet_gives_them() -> None:
     assert as_lists["emd"] == pytest.approx(0.3 / 3 + 0.4 / 3 + 0.3 / 3)
 
 
-def test_the_adjusted_accuracy_is_the_probability_that_the_choice_is_the_population_s_mode() -> None:
-    certain = mode_probabilities(np.array([[16.0, 12.0, 8.0, 4.0]]))[0]
-    assert [scores_of(choice)["accuracy_adjusted"] for choice in (1, 2, 3, 4)] == pytest.approx(certain.tolist())
-    assert scores_of(1)["nmae_adjusted"] == pytest.approx(certain @ [0, 1 / 3, 2 / 3, 1])
-    assert scores_of(4)["nmae_adjusted"] == pytest.approx(certain @ [1, 2 / 3, 1 / 3, 0])
+def test_the_adjusted_scores_are_those_expected_of_the_population_where_the_choices_tell_nothing_of_the_cells() -> None:
+    """A model that says the same to all subgroups of a question."""
+    posterior = np.random.default_rng(4).gamma(3, 6, size=(30, 4))
+    names = [f"sex=Male|age={place}" for place in range(30)]
+    pairs = pd.DataFrame([asked(4, subgroup_id=name, posterior=list(row)) for name, row in zip(names, posterior, strict=True)])
+    scored = score_predictions(pd.DataFrame([answered(4, 2, subgroup_id=name) for name in names]), pairs)
+    certain = mode_probabilities(posterior)
+    assert scored["accuracy_adjusted"].mean() == pytest.approx(certain[:, 1].mean(), abs=0.02)
+    expected = certain @ [1 / 3, 0, 1 / 3, 2 / 3]
+    assert scored["nmae_adjusted"].mean() == pytest.approx(expected.mean(), abs=0.02)
 
 
 def test_a_pair_whose_target_is_uncertain_is_in_neither_of_the_restricted_accuracies() -> None:
