@@ -54,6 +54,7 @@ test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=..
 bench: $(READY)  ## the benchmarks: ours against named peers, paired
 	@$(BIN)/python -m benchmarks.intake --json intake.json
 	@$(BIN)/python -m benchmarks.training --json training.json
+	@$(BIN)/python -m benchmarks.statistics --json statistics.json
 
 check: $(READY)  ## lint, format, types, SQL lint
 	$(BIN)/ruff check

@@ -10,7 +10,18 @@ from pathlib import Path
 from prefect import flow
 
 from flows.run import StudyRun, open_run
-from tasks.evaluation.steps import score_baselines, score_model
+from tasks.evaluation.steps import (
+    ask_server,
+    calibrate_judge,
+    compare_model,
+    compare_served,
+    judge_responses,
+    read_served,
+    respond,
+    score_baselines,
+    score_model,
+    tabulate_comparison,
+)
 from tasks.fairness.steps import compare_replications, measure
 from tasks.files import FileSet, file_set
 from tasks.intake.ingest import choices_of, read_report
@@ -60,17 +71,62 @@ def study_flow(
 def _measured(run: StudyRun, staged: FileSet) -> FileSet:
     """One replication, from the staged answers to its metrics."""
     marts, pairs = _tables(run, staged)
-    base_model = run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")
-    predictions = [run.step(score_baselines, pairs, marts)]
+    baselines = run.step(score_baselines, pairs, marts)
+    models = _asked_of_a_server(run, pairs, marts) if run.study.model.served_name else _asked_here(run, pairs, marts)
+    return run.step(measure, pairs, marts, [baselines, *models], run.study)
+
+
+def _asked_here(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[FileSet]:
+    """The base model's predictions, and those of the tuned one where the study trains."""
+    base = [run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")]
     trains = run.study.training.objective != "none"
-    predictions.append(run.step(score_model, "base", pairs, [base_model], run.study, not trains))
+    predictions = [run.step(score_model, "base", pairs, base, run.study, not trains)]
     _gate(run, "base_predictions", pairs, predictions[-1])
+    compared = _compared(run, "base", pairs, marts, model=base, base=base)
     if trains:
-        adapter = run.step(finetune, pairs, base_model, run.study, folder=run.training).adopted_into(run.folder)
-        _gate(run, "training", adapter)
-        predictions.append(run.step(score_model, "tuned", pairs, [base_model, adapter], run.study, True))
+        tuned = [*base, run.step(finetune, pairs, base[0], run.study, folder=run.training).adopted_into(run.folder)]
+        _gate(run, "training", tuned[-1])
+        predictions.append(run.step(score_model, "tuned", pairs, tuned, run.study, True))
         _gate(run, "tuned_predictions", pairs, predictions[-1])
-    return run.step(measure, pairs, marts, predictions)
+        compared += _compared(run, "tuned", pairs, marts, model=tuned, base=base)
+    if compared:
+        run.step(tabulate_comparison, pairs, [*predictions, *compared], run.study)
+    return predictions
+
+
+def _compared(run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet]) -> list[FileSet]:
+    """Other readers, other words and free answers, as far as the study asks for them."""
+    asked = run.study.evaluation
+    made = []
+    if asked.readers or asked.variants:
+        made.append(run.step(compare_model, name, pairs, marts, model, run.study))
+        _gate(run, f"{name}_comparison", pairs, made[-1])
+    if asked.open_ended:
+        made.append(_answered_freely(run, name, pairs, marts, model=model, base=base))
+    return made
+
+
+def _answered_freely(run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet]) -> FileSet:
+    """Texts, what the judge makes of them, and how good the judge is."""
+    run.step(calibrate_judge, base, run.study, run.workspace)
+    responses = run.step(respond, name, pairs, marts, model, run.study, run.workspace)
+    return run.step(judge_responses, name, responses, marts, base, run.study, run.workspace)
+
+
+def _asked_of_a_server(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[FileSet]:
+    """A served model's predictions; its answers are kept in the workspace as they come."""
+    answers = run.step(ask_server, pairs, marts, run.study, run.workspace)
+    predictions = [run.step(read_served, pairs, answers, run.study)]
+    _gate(run, "base_predictions", pairs, predictions[-1])
+    compared = []
+    if run.study.evaluation.readers or run.study.evaluation.variants:
+        compared.append(run.step(compare_served, pairs, marts, answers, run.study))
+        _gate(run, "base_comparison", pairs, compared[-1])
+    if run.study.evaluation.open_ended:
+        compared.append(_answered_freely(run, "base", pairs, marts, model=[], base=[]))
+    if compared:
+        run.step(tabulate_comparison, pairs, [*predictions, *compared], run.study)
+    return predictions
 
 
 def _tables(run: StudyRun, staged: FileSet) -> tuple[FileSet, FileSet]:

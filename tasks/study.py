@@ -206,6 +206,15 @@ class TrainingSection(Section):
     patience: Positive = 5
 
 
+class FairnessSection(Section):
+    """`margin`: by how much the standard deviation between a dimension's levels may widen and still count as no wider (0.02: two points of accuracy);
+    fixed before the run. `replicates` of the bootstrap and the simulations behind intervals of `confidence`."""
+
+    margin: PositiveNumber = 0.02
+    replicates: Annotated[int, Field(ge=200)] = 2000
+    confidence: Annotated[float, Field(ge=0.5, lt=1)] = 0.95
+
+
 class Study(Section):
     """The whole configuration of a study. It is done `replications` times, each with other seeds of split, training and controls."""
 
@@ -223,6 +232,7 @@ class Study(Section):
     model: ModelSection = ModelSection()
     training: TrainingSection = TrainingSection()
     evaluation: EvaluationSection = EvaluationSection()
+    fairness: FairnessSection = FairnessSection()
 
     def replicate(self, number: int) -> "Study":
         """The study of replication 0, 1, 2 ...: the first is the study itself."""

@@ -1,4 +1,5 @@
 -- one row per question and dimension: Modal Diversity Score = entropy of the subgroups' modal options / log K
+-- mds_expected, low, high and mds_sampling: tasks/subgroups/diversity.py
 with modes as (
     select
         targets.item,
@@ -36,6 +37,11 @@ select
     diversity.entropy,
     diversity.entropy / log2(items.k) as mds,
     diversity.entropy / log2(nullif(least(items.k, diversity.subgroups), 1)) as mds_reachable,
+    diversity_intervals.mds_expected,
+    diversity_intervals.low,
+    diversity_intervals.high,
+    diversity_intervals.mds_sampling,
 from diversity
 join items using (item)
+join diversity_intervals on diversity.item = diversity_intervals.item and diversity.dimension = diversity_intervals.dimension
 order by diversity.item, diversity.dimension

@@ -1,4 +1,5 @@
 -- one row per question and subgroup that is asked of a model: its split, its prompt, and the survey's answer
+-- differs: the target is not the country's modal answer
 with shares as (
     select
         item,
@@ -7,6 +8,14 @@ with shares as (
         list(share order by position) as shares,
     from distributions
     group by all
+),
+
+national as (
+    select
+        item,
+        code as national_code,
+    from targets
+    where subgroup_id = 'all'
 )
 
 select
@@ -26,10 +35,14 @@ select
     targets.margin,
     targets.respondents,
     targets.effective_n,
+    targets.mode_certainty,
+    targets.posterior,
+    targets.code != national.national_code as differs,
     items.scale,
     items.k,
     subgroups.weight_share,
 from targets
+join national using (item)
 join subgroups using (subgroup_id)
 join items using (item)
 join shares using (item, subgroup_id)

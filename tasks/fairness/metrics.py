@@ -1,92 +1,165 @@
-"""Metrics by split and group, and the gaps between a dimension's levels.
+"""Metrics by split and group, with intervals, and the disparities between a dimension's levels.
 
-    metrics = measure(scores, subgroups)
-    disparities = disparities_of(metrics, subgroups)
+    metrics = measure(scores, subgroups, plan=Plan(replicates=2000, seed=7))
 
-A level's value averages the pairs of all subgroups that have the level. Low and high stay null until intervals are computed.
+A level's value averages the pairs of all subgroups that have the level; with the weighting `standardised` it is that of tasks/fairness/panels.py.
+Beside the models stand differences of two of them over the same pairs (`tuned-base`), and as metrics the skill over each baseline.
 """
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tasks.fairness.scores import METRICS, score_predictions
+from tasks.fairness.ceilings import CEILING, ceiling_scores, equivalent_sizes
+from tasks.fairness.contrasts import BASELINES, paired_differences
+from tasks.fairness.disparities import disparities_of, standardised_levels
+from tasks.fairness.intervals import question_weights, ratio_interval
+from tasks.fairness.plan import Plan
+from tasks.fairness.scores import CONFIDENCE, SCORES, score_predictions
 from tasks.files import FileSet, file_set, write_table
-from tasks.study import SHOWN_FROM
 
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
-NOT_DIMENSIONS = ("all", "topic", "subgroup")
-HIGHER_IS_BETTER = {"accuracy": True, "nmae": False, "emd": False}
+COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
+CALIBRATION_BINS = 10
+SMALLEST_DENOMINATOR = 0.02
 
 
-def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, folder: Path) -> FileSet:
+def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, plan: Plan, folder: Path) -> FileSet:
     """tables/{predictions, metrics, disparities}.parquet from the predictions of every model."""
     asked = pairs.read("pairs")
     together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
     subgroups = marts.read("subgroups")
-    metrics = measure(score_predictions(together, asked), subgroups)
-    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(metrics, subgroups)}
+    scores = score_predictions(together, asked)
+    metrics = measure(pd.concat([scores, ceiling_scores(asked)], ignore_index=True), subgroups, plan=plan)
+    metrics = pd.concat([metrics, equivalent_sizes(metrics, asked, plan=plan)], ignore_index=True)
+    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(scores, metrics, subgroups, plan=plan)}
     for name, table in tables.items():
         write_table(table, folder / "tables" / f"{name}.parquet")
     return file_set(folder, [f"tables/{name}.parquet" for name in tables], rows={name: len(table) for name, table in tables.items()})
 
 
-def measure(scores: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
+def measure(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.DataFrame:
     """One row per model x split x reader x variant x weighting x group x metric.
 
-    Groups: everything ("all"), each topic, each subgroup, and each level of each dimension. Raises ValueError when a score lacks its subgroup.
+    Groups: everything ("all"), each topic, each subgroup, and each level of each dimension; single subgroups get no interval. Raises ValueError when
+    a score lacks its subgroup.
     """
-    grouped = pd.concat(_groupings(scores, subgroups), ignore_index=True)
-    by_group = [*WHOLE, "dimension", "group"]
-    parts = [_means(grouped, by=by_group, metric=metric, weighting=weighting) for metric in METRICS for weighting in WEIGHTINGS]
-    measured = pd.concat(parts, ignore_index=True)
-    measured["low"], measured["high"] = np.nan, np.nan
-    columns = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
-    return measured[columns].sort_values(columns[:8], ignore_index=True)
-
-
-def _groupings(scores: pd.DataFrame, subgroups: pd.DataFrame) -> list[pd.DataFrame]:
-    """The scores once for each way of grouping them: columns dimension and group."""
     unknown = set(scores["subgroup_id"]).difference(subgroups["subgroup_id"])
     if unknown:
         raise ValueError(f"scores of {len(unknown)} subgroups that are not in the subgroups table, for example {min(unknown)}")
+    together = pd.concat([scores, paired_differences(scores)], ignore_index=True)
+    parts: list[pd.DataFrame] = []
+    for _, of_split in together.groupby("split"):
+        grouped = _Grouped(of_split, _groupings(of_split, subgroups))
+        weights = question_weights(len(grouped.items), replicates=plan.replicates, generator=plan.generator("metrics"))
+        parts += _means(grouped, weights=weights, level=plan.level)
+        parts += _skills(of_split, weights=weights, items=grouped.items, level=plan.level)
+    parts += _calibration(together[together[CONFIDENCE].notna()], subgroups)
+    parts.append(standardised_levels(together, subgroups, plan=plan))
+    measured = pd.concat(parts, ignore_index=True)
+    return measured[COLUMNS].sort_values(COLUMNS[:8], ignore_index=True)
+
+
+class _Grouped:
+    """Scores once for each group that they are in, with places on three axes: questions, contenders, groups."""
+
+    def __init__(self, scores: pd.DataFrame, groupings: pd.DataFrame) -> None:
+        contender = scores.groupby(WHOLE).ngroup()
+        self.contenders = scores[WHOLE].drop_duplicates().sort_values(WHOLE, ignore_index=True)
+        self.items = sorted(scores["item"].unique())
+        self.groups = groupings[["dimension", "group"]].drop_duplicates(ignore_index=True)
+        places = {key: place for place, key in enumerate(self.groups.itertuples(index=False, name=None))}
+        group = np.array([places[key] for key in zip(groupings["dimension"], groupings["group"], strict=True)])
+        row = groupings["row"].to_numpy()
+        self.rows = scores.iloc[row]
+        item = scores["item"].map({name: place for place, name in enumerate(self.items)}).to_numpy()
+        self.shape = (len(self.items), len(self.contenders), len(self.groups))
+        self.place = np.ravel_multi_index((item[row], contender.to_numpy()[row], group), self.shape)
+
+    def sums(self, values: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Weighted sums, weights and numbers of the values that are known: [questions, contenders, groups] each."""
+        known = ~np.isnan(values)
+        place, size = self.place[known], int(np.prod(self.shape))
+        of = (weights[known] * values[known], weights[known], None)
+        totals = [np.bincount(place, weights=each, minlength=size).astype(float).reshape(self.shape) for each in of]
+        return totals[0], totals[1], totals[2]
+
+
+def _groupings(scores: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
+    """Which group each score (by its place, `row`) is in: columns row, dimension, group."""
+    placed = pd.DataFrame({"row": np.arange(len(scores)), "subgroup_id": scores["subgroup_id"].to_numpy(), "topic": scores["topic"].to_numpy()})
     traits = subgroups[["subgroup_id", "dimensions", "levels"]].rename(columns={"dimensions": "dimension", "levels": "group"})
-    traits = traits.explode(["dimension", "group"]).dropna()
-    return [
-        scores.assign(dimension="all", group="all"),
-        scores.assign(dimension="topic", group=scores["topic"]),
-        scores.assign(dimension="subgroup", group=scores["subgroup_id"]),
-        scores.merge(traits, on="subgroup_id"),
-    ]
+    levels = placed.merge(traits.explode(["dimension", "group"]).dropna(), on="subgroup_id")
+    parts = [placed.assign(dimension="all", group="all"), placed.assign(dimension="topic", group=placed["topic"])]
+    parts += [placed.assign(dimension="subgroup", group=placed["subgroup_id"]), levels]
+    return pd.concat(parts, ignore_index=True)[["row", "dimension", "group"]]
 
 
-def _means(grouped: pd.DataFrame, *, by: list[str], metric: str, weighting: str) -> pd.DataFrame:
-    """Mean over pairs, each weighing alike or by its subgroup's share of the population; NaN scores (nominal questions) stay out."""
-    known = grouped.dropna(subset=[metric])
+def _weights(rows: pd.DataFrame, weighting: str) -> np.ndarray:
+    """Each pair alike, or its subgroup's share of the population."""
     column = WEIGHTINGS[weighting]
-    weights = known[column] if column else pd.Series(1.0, index=known.index)
-    totals = known.assign(weight=weights, weighted=weights * known[metric]).groupby(by)
-    sums = totals.agg(weighted=("weighted", "sum"), weight=("weight", "sum"), pairs=("weight", "size")).reset_index()
-    return sums.assign(metric=metric, weighting=weighting, value=sums["weighted"] / sums["weight"])
+    return rows[column].to_numpy(dtype=float) if column else np.ones(len(rows))
 
 
-def disparities_of(metrics: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
-    """One row per model x split x reader x variant x weighting x dimension x metric: the gap between best and worst level (max - min).
+def _means(grouped: _Grouped, *, weights: np.ndarray, level: float) -> Iterator[pd.DataFrame]:
+    """Means over pairs of every metric; NaN scores stay out."""
+    shown = (grouped.groups["dimension"] != "subgroup").to_numpy()
+    index = grouped.contenders.merge(grouped.groups, how="cross")
+    for metric in SCORES:
+        for weighting in WEIGHTINGS:
+            sums, totals, counts = grouped.sums(grouped.rows[metric].to_numpy(dtype=float), _weights(grouped.rows, weighting))
+            questions, contenders, groups = grouped.shape
+            bounds = np.full((2, contenders, groups), np.nan)
+            flat = [table[:, :, shown].reshape(questions, -1) for table in (sums, totals)]
+            bounds[:, :, shown] = np.reshape(ratio_interval(*flat, weights=weights, level=level), (2, contenders, -1))
+            counted = counts.sum(axis=0).ravel()
+            with np.errstate(invalid="ignore"):
+                value = (sums.sum(axis=0) / totals.sum(axis=0)).ravel()
+            found = index.assign(metric=metric, weighting=weighting, value=value, low=bounds[0].ravel(), high=bounds[1].ravel())
+            yield found.assign(pairs=counted.astype(int))[counted > 0]
 
-    Descriptive: part of any gap is noise, most of all where a level has few pairs. Levels of fewer than SHOWN_FROM respondents stay out;
-    where fewer than two levels are left there is no gap.
+
+def _skills(scores: pd.DataFrame, *, weights: np.ndarray, items: list[str], level: float) -> Iterator[pd.DataFrame]:
+    """Of what a baseline leaves, the part that a model gains, over the pairs that all answered: skill_<baseline>, (accuracy - baseline) /
+    (1 - baseline), and skill_<baseline>_to_ceiling, with the ceiling for the 1. None where under SMALLEST_DENOMINATOR is left."""
+    key = ["item", "subgroup_id"]
+    by_model = {str(model): rows.set_index(key)["accuracy"] for model, rows in scores[scores["reader"] == "table"].groupby("model")}
+    tops = {"": pd.Series(1.0, index=pd.MultiIndex.from_frame(scores[key].drop_duplicates()))}
+    tops |= {"_to_ceiling": by_model[CEILING]} if CEILING in by_model else {}
+    judged = scores[(scores["reader"] != "table") & ~scores["model"].str.contains("-")]
+    for name in (baseline for baseline in BASELINES if baseline in by_model):
+        for whole, rows in judged.groupby(WHOLE):
+            for word, top in tops.items():
+                both = rows.set_index(key)[["accuracy"]].join(by_model[name].rename("baseline"), how="inner").join(top.rename("top"), how="inner")
+                parts = pd.DataFrame({"gain": both["accuracy"] - both["baseline"], "left": both["top"] - both["baseline"]}).groupby("item").sum()
+                gain, left = (parts[column].reindex(items, fill_value=0.0).to_numpy()[:, None] for column in ("gain", "left"))
+                if left.sum() < SMALLEST_DENOMINATOR * len(both) or both.empty:
+                    continue
+                low, high = ratio_interval(gain, left, weights=weights, level=level)
+                row = dict(zip([*WHOLE, "metric"], [*whole, f"skill_{name}{word}"], strict=True))
+                row |= {"weighting": "pairs", "dimension": "all", "group": "all", "pairs": len(both)}
+                yield pd.DataFrame([row | {"value": gain.sum() / left.sum(), "low": low[0], "high": high[0]}])
+
+
+def _calibration(scores: pd.DataFrame, subgroups: pd.DataFrame) -> Iterator[pd.DataFrame]:
+    """Expected calibration error: over ten equal bins of confidence, the bins' |mean confidence - accuracy| weighted by their pairs.
+
+    Naeini, Cooper and Hauskrecht 2015. Biased upwards where pairs are few, as in any bin of few pairs; so it has no interval.
     """
-    large = subgroups[(subgroups["subgroup_order"] == 1) & (subgroups["respondents"] >= SHOWN_FROM)]
-    names = {f"{dimensions[0]}={levels[0]}" for dimensions, levels in zip(large["dimensions"], large["levels"], strict=True)}
-    levels = metrics[~metrics["dimension"].isin(NOT_DIMENSIONS) & (metrics["dimension"] + "=" + metrics["group"]).isin(names)]
-    by = [*WHOLE, "weighting", "dimension", "metric"]
-    rows = [dict(zip(by, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(by) if len(group) > 1]
-    return pd.DataFrame(rows, columns=[*by, "gap", "worst_level", "best_level"])
-
-
-def _gap(levels: pd.DataFrame, *, metric: str) -> dict[str, object]:
-    ordered = levels.sort_values("value", ascending=HIGHER_IS_BETTER[metric], kind="stable")
-    worst, best = ordered.iloc[0], ordered.iloc[-1]
-    return {"gap": abs(best["value"] - worst["value"]), "worst_level": worst["group"], "best_level": best["group"]}
+    for _, of_split in scores.groupby("split"):
+        grouped = _Grouped(of_split, _groupings(of_split, subgroups))
+        confidence = grouped.rows[CONFIDENCE].to_numpy(dtype=float)
+        over = confidence - grouped.rows["accuracy"].to_numpy(dtype=float)
+        bins = np.minimum((confidence * CALIBRATION_BINS).astype(int), CALIBRATION_BINS - 1)
+        index = grouped.contenders.merge(grouped.groups, how="cross")
+        for weighting in WEIGHTINGS:
+            sums = [grouped.sums(np.where(bins == place, over, np.nan), _weights(grouped.rows, weighting)) for place in range(CALIBRATION_BINS)]
+            wrong = np.sum([np.abs(each[0].sum(axis=0)) for each in sums], axis=0)
+            total, counts = (np.sum([each[place].sum(axis=0) for each in sums], axis=0).ravel() for place in (1, 2))
+            with np.errstate(invalid="ignore"):
+                value = wrong.ravel() / total
+            found = index.assign(metric="calibration_error", weighting=weighting, value=value, low=np.nan, high=np.nan, pairs=counts.astype(int))
+            yield found[counts > 0]

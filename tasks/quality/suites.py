@@ -170,7 +170,7 @@ def _training_log(_: SuiteParameters) -> list[Rule]:
 
 
 def _target() -> list[Rule]:
-    return [*_between("code", 0), *_known("tied", (True, False)), *_share("margin")]
+    return [*_between("code", 0), *_known("tied", (True, False)), *_share("margin"), *_share("mode_certainty")]
 
 
 def _sampled(parameters: SuiteParameters) -> list[Rule]:

@@ -2,7 +2,7 @@
 
     for sentence in headline(contents): ...
 
-No interval is computed yet, so a difference under CLOSE is called close, never better.
+A difference whose paired interval holds zero is called too close to tell apart, never better; without an interval, one under CLOSE.
 """
 
 from typing import NamedTuple
@@ -79,19 +79,36 @@ def _against_national_mode(contents: Contents, split: str) -> str:
     if ours is None or national is None:
         return ""
     opening = f"Giving every subgroup everybody's most common answer scores {formats.percent(national)}:"
-    verdict = _verdict(ours.value - national.value)
-    return f"{opening} the {_judged(contents)} model {verdict}{_lesson(ours.value - national.value)}."
+    ahead = _difference(contents, ours, national, name="national_mode", split=split)
+    return f"{opening} the {_judged(contents)} model {_verdict(ahead)}{_lesson(ahead)}."
 
 
-def _verdict(difference: float) -> str:
-    points = formats.points(abs(difference)).lstrip("+")
-    if abs(difference) < CLOSE:
-        return f"does no better than that, within {100 * CLOSE:.0f} points ({formats.points(difference)}), which is too close to tell apart here"
-    return f"is {points} points ahead of that" if difference > 0 else f"does no better than that, it is {points} points behind"
+def _difference(contents: Contents, ours: Statistic, other: Statistic, *, name: str, split: str) -> Statistic:
+    """Over the pairs that both answered, with its interval, where it was measured."""
+    return contents.statistic("differences", f"{_judged(contents)}-{name}", "accuracy", split) or Statistic(ours.value - other.value)
 
 
-def _lesson(difference: float) -> str:
-    return "" if difference >= CLOSE else ", so these numbers do not show that it knows subgroups apart"
+def _is_close(difference: Statistic) -> bool:
+    if difference.low is None or difference.high is None:
+        return abs(difference.value) < CLOSE
+    return difference.low <= 0 <= difference.high
+
+
+def _verdict(difference: Statistic) -> str:
+    points = formats.points(abs(difference.value)).lstrip("+")
+    if _is_close(difference):
+        return f"does no better than that, {_within(difference)}, which is too close to tell apart here"
+    return f"is {points} points ahead of that" if difference.value > 0 else f"does no better than that, it is {points} points behind"
+
+
+def _within(difference: Statistic) -> str:
+    if difference.low is None or difference.high is None:
+        return f"within {100 * CLOSE:.0f} points ({formats.points(difference.value)})"
+    return f"{formats.points(difference.value)} points with an interval from {formats.points(difference.low)} to {formats.points(difference.high)}"
+
+
+def _lesson(difference: Statistic) -> str:
+    return "" if difference.value > 0 and not _is_close(difference) else ", so these numbers do not show that it knows subgroups apart"
 
 
 def _against_blank_persona(contents: Contents, split: str) -> str:
@@ -100,12 +117,12 @@ def _against_blank_persona(contents: Contents, split: str) -> str:
     blank = contents.statistic("controls", "blank_persona", "accuracy", split)
     if ours is None or blank is None:
         return "The model was not asked with a blank persona, so this run cannot say what the persona adds."
-    difference = ours.value - blank.value
+    difference = _difference(contents, ours, blank, name="blank_persona", split=split)
     opening = f"Asked with a blank persona, the same model scores {formats.percent(blank)}:"
-    if difference < CLOSE:
-        points = formats.points(difference)
+    if difference.value <= 0 or _is_close(difference):
+        points = formats.points(difference.value)
         return f"{opening} with the persona it does no better ({points} points), so these numbers do not show that it makes use of the persona."
-    return f"{opening} the persona adds {formats.points(difference).lstrip('+')} points."
+    return f"{opening} the persona adds {formats.points(difference.value).lstrip('+')} points."
 
 
 def _persona_changes(contents: Contents, split: str) -> str:
@@ -121,7 +138,9 @@ def _against_survey_baselines(contents: Contents, split: str) -> str:
     if not scored or ours is None:
         return ""
     best = max(scored, key=lambda one: one.accuracy.value)
+    key = next(key for key, name in BASELINE_NAMES.items() if name == best.name)
+    ahead = _difference(contents, ours, best.accuracy, name=key, split=split)
     return (
         f"The stronger baseline that reads the survey's answers of each subgroup's parents ({best.name}, no language model) scores "
-        f"{formats.percent(best.accuracy)}: the {_judged(contents)} model {_verdict(ours.value - best.accuracy.value)}."
+        f"{formats.percent(best.accuracy)}: the {_judged(contents)} model {_verdict(ahead)}."
     )

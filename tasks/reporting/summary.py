@@ -3,23 +3,31 @@
     summary = write_summary(run_folder, facts)
     console.print(headline_table(summary))
 
-Every statistic is {value, low, high}; low and high are null as long as no interval is computed, a number that the run does not have is null.
+Every statistic is {value, low, high}, low and high by a bootstrap of questions or null; a number that the run has not is null.
+`differences` are paired: both sides over the same pairs. In `disparity`, base, tuned and change are gaps between best and worst level (descriptive);
+`between` is the primary statistic as a standard deviation between levels, with the sign of its variance component.
 """
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 from rich.table import Table
 
 from tasks.errors import StepError
+from tasks.fairness.ceilings import CEILING
+from tasks.fairness.contrasts import CHANGE
 from tasks.files import write_json
 from tasks.reporting import formats, views
 from tasks.reporting.contents import SPLITS, Statistic, check_numbers, statistic_at
 
 TEST_SPLITS = ("id_test", "ood_test")
-METRICS = ("accuracy", "nmae", "emd")
+METRICS = (
+    "accuracy", "nmae", "emd", "total_variation", "jensen_shannon", "calibration_error", "accuracy_adjusted", "accuracy_certain", "accuracy_differs",
+    "equivalent_n",
+)  # fmt: skip
 BASELINES = ("national_mode", "parent_mode", "additive", "chance")
 SKILL_OVER = ("national_mode", "parent_mode", "additive")
 CONTROLS = ("blank_persona", "permuted_persona")
@@ -38,6 +46,7 @@ class Facts(NamedTuple):
     survey: Mapping[str, Any]
     seconds: Mapping[str, float]
     gates: Mapping[str, int]
+    overlap: str = "keep"
 
 
 def write_summary(run_folder: Path, facts: Facts) -> dict[str, Any]:
@@ -68,10 +77,15 @@ def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str,
         "baselines": {name: {"accuracy": accuracies[name]} for name in BASELINES},
         "controls": _controls(scores, tables["predictions"], model=models[-1]),
         "skill": {model: {name: _skill(scores, model=model, baseline=name) for name in SKILL_OVER} for model in models},
-        "ceiling": None,
+        "differences": {
+            name: {metric: _by_split(scores, metric, model=name) for metric in ("accuracy", "nmae", "emd")} for name in scores.contrasts()
+        },
+        "target_certainty": _by_split(scores, "accuracy", model=CEILING),
+        "ceiling": _by_split(scores, "accuracy", model=CEILING) if facts.overlap == "disjoint" else None,
     }
     disparities = views.comparable(tables.get("disparities"), reader=READER)
-    summary["disparity"] = _disparity(views.gap_rows(disparities, split=views.main_split(summary)))
+    split = views.main_split(summary)
+    summary["disparity"] = _disparity(views.gap_rows(disparities, split=split), _tested(tables.get("disparities"), split=split))
     return summary | {"gates": dict(facts.gates), "seconds": dict(facts.seconds)}
 
 
@@ -101,7 +115,9 @@ def headline_table(summary: Mapping[str, Any]) -> Table:
         table.add_column(name, justify="left" if name == "answers by" else "right")
     shares = {split: statistic_at(summary, "controls", "persona_changes_answer", split) for split in SPLITS}
     changes = ", ".join(f"{formats.percent(share)} ({split})" for split, share in shares.items() if share)
-    table.caption = f"Skill is over the national mode. The persona changes the answer in: {changes or 'not asked'}. No intervals yet."
+    table.caption = (
+        f"Skill is over the national mode. The persona changes the answer in: {changes or 'not asked'}. Intervals are in summary.json and the report."
+    )
     for row in rows:
         table.add_row(*row.values(), style="bold" if row["answers by"] == "Tuned model" else None)
     return table
@@ -139,11 +155,42 @@ def _controls(scores: views.Scores, predictions: pd.DataFrame, *, model: str) ->
 
 
 def _skill(scores: views.Scores, *, model: str, baseline: str) -> dict[str, Number]:
+    """As measured with its interval; None where the baseline leaves less than 0.02 to gain."""
     pairs = {split: [scores.of(views.Place(split), model=name, metric="accuracy") for name in (model, baseline)] for split in TEST_SPLITS}
-    return {split: _number(views.skill(*pair)) for split, pair in pairs.items()}
+    measured = _by_split(scores, f"skill_{baseline}", model=model)
+    return {split: None if views.skill(*pair) is None else measured[split] or _number(views.skill(*pair)) for split, pair in pairs.items()}
 
 
-def _disparity(rows: Iterable[views.GapRow]) -> dict[str, dict[str, Number]]:
-    """Gaps in accuracy on the main test split, by dimension."""
+def _disparity(rows: Iterable[views.GapRow], tested: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Gaps in accuracy on the main test split, by dimension, and the tests of what lies behind them."""
     accuracy = [row for row in rows if row.metric == "accuracy"]
-    return {row.dimension: {name: _number(getattr(row, name)) for name in ("base", "tuned", "change")} for row in accuracy}
+    gaps = {row.dimension: {name: _number(getattr(row, name)) for name in ("base", "tuned", "change")} for row in accuracy}
+    return {dimension: found | tested.get(dimension, {}) for dimension, found in gaps.items()}
+
+
+def _tested(disparities: pd.DataFrame | None, *, split: str) -> dict[str, dict[str, Any]]:
+    """By dimension: `between` of each model and of the change, and the change's tests; of accuracy, plain prompts, the study's reader."""
+    if disparities is None or "between" not in disparities:
+        return {}
+    rows = disparities[(disparities["split"] == split) & (disparities["reader"] == READER) & (disparities["variant"] == "plain")]
+    rows = rows[(rows["metric"] == "accuracy") & (rows["weighting"] == "standardised") & rows["between"].notna()]
+    return {str(dimension): _tests({str(row["model"]): row for row in group.to_dict("records")}) for dimension, group in rows.groupby("dimension")}
+
+
+def _tests(by_model: Mapping[str, dict[Any, Any]]) -> dict[str, Any]:
+    names = {"base": "base", "tuned": "tuned", "change": CHANGE}
+    found: dict[str, Any] = {"between": {name: _deviation(by_model[model]) for name, model in names.items() if model in by_model}}
+    for name, model in names.items():
+        if model in by_model:
+            found["between"][name]["p"] = by_model[model]["p"]
+    if CHANGE in by_model:
+        change = by_model[CHANGE]
+        found |= {name: formats.number_or_none(change[name]) for name in ("p_holm", "p_bh", "p_wider")} | {"no_wider": bool(change["no_wider"])}
+    return found
+
+
+def _deviation(row: Mapping[Any, Any]) -> dict[str, float | None]:
+    """A variance component as a standard deviation with its sign."""
+    return {
+        name: float(np.sign(row[column]) * np.sqrt(abs(row[column]))) for name, column in (("value", "between"), ("low", "low"), ("high", "high"))
+    }

@@ -106,6 +106,10 @@ class Scores:
     values: dict[tuple[str, str, Place, str], Statistic]
     counts: dict[Place, int]
 
+    def contrasts(self) -> list[str]:
+        """The paired differences that were measured, such as tuned-base."""
+        return sorted({model for model, _, _, _ in self.values if "-" in model})
+
     def of(self, place: Place, *, model: str, metric: str, variant: str = "plain") -> Statistic | None:
         return self.values.get((model, variant, place, metric))
 

@@ -11,16 +11,18 @@ import duckdb
 from tasks.errors import InputError
 from tasks.files import FileSet
 from tasks.study import Study
+from tasks.subgroups.certainty import posterior_table
+from tasks.subgroups.diversity import diversity_intervals
 from tasks.subgroups.selection import select_items
 from tasks.subgroups.splits import held_out_levels, levels_of_places
 from tasks.warehouse import database
 
 SURPRISE = 1e-6  # a probability under which chance does not explain that nobody chose an option
-TABLES = ["subgroups", "distributions", "targets", "landscape", "items", "options"]
+TABLES = ["subgroups", "distributions", "targets", "landscape", "landscape_topics", "items", "options"]
 
 
 def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
-    """Write tables/{subgroups, distributions, targets, landscape, items, options}.parquet. No respondent row leaves `staged`.
+    """Write tables/{subgroups, distributions, targets, landscape, landscape_topics, items, options}.parquet. No respondent row leaves `staged`.
 
     Country and wave are dimensions where the survey has several. Raises InputError when no cell has the minimum number of valid answers, or when a
     split holds out what the survey has one of.
@@ -46,9 +48,19 @@ def build_marts(staged: FileSet, study: Study, *, folder: Path) -> FileSet:
                 f"no cell (question x subgroup) has {minimum} valid answers and an effective n of {effective:g}. Lower subgroups.minimum_respondents "
                 "or subgroups.minimum_effective_n, or take a larger survey."
             )
-        database.build(connection, "marts/targets")
+        _build_targets(connection)
         database.build(connection, "marts/landscape")
+        database.build(connection, "marts/landscape_topics")
         return database.export(connection, TABLES, folder=folder)
+
+
+def _build_targets(connection: duckdb.DuckDBPyConnection) -> None:
+    """targets, and what Python computes for it and for the landscape: posteriors and diversity_intervals."""
+    distributions, subgroups, items = (database.frame(connection, name) for name in ("distributions", "subgroups", "items"))
+    posteriors = posterior_table(distributions, subgroups)
+    database.load(connection, "posteriors", posteriors)
+    database.load(connection, "diversity_intervals", diversity_intervals(distributions, posteriors, subgroups, items))
+    database.build(connection, "marts/targets")
 
 
 def _choose_items(connection: duckdb.DuckDBPyConnection, study: Study) -> None:

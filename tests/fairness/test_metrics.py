@@ -1,4 +1,4 @@
-"""Metrics are means of scores by group; gaps are between a dimension's levels."""
+"""Metrics are means of scores by group, with intervals; differences are over the same pairs."""
 
 from typing import Any
 
@@ -7,8 +7,12 @@ import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame
 
-from tasks.fairness.metrics import disparities_of, measure
+from tasks.fairness.metrics import measure
+from tasks.fairness.plan import Plan
+from tasks.fairness.scores import SCORES
 from tests.training.tiny import made_up_subgroups, subgroup_ids
+
+PLAN = Plan(replicates=200)
 
 
 def random_scores(questions: int = 7) -> pd.DataFrame:
@@ -18,16 +22,24 @@ def random_scores(questions: int = 7) -> pd.DataFrame:
         {
             "model": "tuned", "reader": "likelihood", "variant": "plain", "item": f"Q{item}", "subgroup_id": name, "split": "id_test",
             "topic": f"topic {item % 2}", "weight_share": subgroups.loc[name, "weight_share"], "accuracy": float(generator.integers(2)),
-            "nmae": generator.random() if item else np.nan, "emd": generator.random() if item else np.nan,
+            "nmae": generator.random() if item else np.nan, "emd": generator.random() if item else np.nan, "confidence": generator.random(),
         }
         for item in range(questions)
         for name in subgroup_ids()[1:]
     ]  # fmt: skip
-    return pd.DataFrame(rows)
+    scores = pd.DataFrame(rows)
+    others = {name: generator.random(len(scores)) for name in SCORES if name not in scores}
+    return scores.assign(**others)
+
+
+def of_model(scores: pd.DataFrame, model: str, **changed: Any) -> pd.DataFrame:
+    """The same pairs by another model, whose answers are right at other places."""
+    shuffled = scores["accuracy"].sample(frac=1, random_state=len(model)).to_numpy()
+    return scores.assign(model=model, accuracy=shuffled, **changed)
 
 
 def value(metrics: pd.DataFrame, **wanted: Any) -> float:
-    wanted = {"weighting": "pairs", "metric": "accuracy"} | wanted
+    wanted = {"model": "tuned", "weighting": "pairs", "metric": "accuracy"} | wanted
     rows = metrics[np.logical_and.reduce([metrics[name] == each for name, each in wanted.items()])]
     assert len(rows) == 1
     return float(rows["value"].iloc[0])
@@ -35,7 +47,7 @@ def value(metrics: pd.DataFrame, **wanted: Any) -> float:
 
 def test_group_accuracies_are_those_of_fairlearn() -> None:
     scores = random_scores()
-    metrics = measure(scores, made_up_subgroups())
+    metrics = measure(scores, made_up_subgroups(), plan=PLAN)
     by_subgroup = MetricFrame(
         metrics=lambda truth, choice: float((truth == choice).mean()),
         y_true=np.ones(len(scores)),
@@ -48,7 +60,7 @@ def test_group_accuracies_are_those_of_fairlearn() -> None:
 
 def test_a_level_averages_the_pairs_of_every_subgroup_that_has_it() -> None:
     scores = random_scores()
-    metrics = measure(scores, made_up_subgroups())
+    metrics = measure(scores, made_up_subgroups(), plan=PLAN)
     women = scores[scores["subgroup_id"].str.contains("sex=Female")]
     assert value(metrics, dimension="sex", group="Female") == pytest.approx(women["accuracy"].mean())
     assert value(metrics, dimension="sex", group="Female", metric="nmae") == pytest.approx(women["nmae"].mean())
@@ -57,40 +69,78 @@ def test_a_level_averages_the_pairs_of_every_subgroup_that_has_it() -> None:
 def test_population_weighting_weighs_a_pair_by_its_subgroups_share() -> None:
     scores = random_scores()
     expected = np.average(scores["accuracy"], weights=scores["weight_share"])
-    assert value(measure(scores, made_up_subgroups()), dimension="all", group="all", weighting="population") == pytest.approx(expected)
+    assert value(measure(scores, made_up_subgroups(), plan=PLAN), dimension="all", group="all", weighting="population") == pytest.approx(expected)
 
 
 def test_nominal_questions_count_for_accuracy_only() -> None:
-    metrics = measure(random_scores(questions=7), made_up_subgroups())
+    metrics = measure(random_scores(questions=7), made_up_subgroups(), plan=PLAN)
     counted = metrics[(metrics["dimension"] == "all") & (metrics["weighting"] == "pairs")].set_index("metric")["pairs"]
-    assert counted.to_dict() == {"accuracy": 56, "nmae": 48, "emd": 48}
+    assert {name: counted[name] for name in ("accuracy", "nmae", "emd", "total_variation")} == {
+        "accuracy": 56, "nmae": 48, "emd": 48, "total_variation": 56,
+    }  # fmt: skip
 
 
-def test_no_interval_is_claimed_yet() -> None:
-    assert measure(random_scores(), made_up_subgroups())[["low", "high"]].isna().all(axis=None)
+def test_everything_topics_and_levels_have_an_interval_and_single_subgroups_have_none() -> None:
+    metrics = measure(random_scores(questions=12), made_up_subgroups(), plan=PLAN)
+    bounds = metrics[metrics["metric"] != "calibration_error"]
+    single = bounds["dimension"] == "subgroup"
+    assert bounds.loc[single, ["low", "high"]].isna().all(axis=None)
+    assert bounds.loc[~single, ["low", "high"]].notna().all(axis=None)
+    assert ((bounds["low"] <= bounds["value"] + 1e-12) & (bounds["value"] <= bounds["high"] + 1e-12))[~single].all()
+
+
+def test_five_questions_at_least_make_an_interval() -> None:
+    metrics = measure(random_scores(questions=9), made_up_subgroups(), plan=PLAN)
+    topics = metrics[(metrics["dimension"] == "topic") & (metrics["metric"] == "accuracy")].set_index("group")["low"]
+    assert topics["topic 0"].notna().all() and topics["topic 1"].isna().all()  # five questions, and four
+
+
+def test_a_difference_of_two_models_is_paired_so_that_its_interval_is_narrower_than_theirs() -> None:
+    scores = random_scores(questions=30)
+    scores["accuracy"] = (scores["item"].str[1:].astype(int) % 3 > 0).astype(float)  # a question is right for everybody or for nobody
+    better = scores.assign(accuracy=np.where(np.arange(len(scores)) % 10 == 0, 1.0, scores["accuracy"]))
+    metrics = measure(pd.concat([scores.assign(model="base"), better]), made_up_subgroups(), plan=PLAN)
+    rows = metrics[(metrics["dimension"] == "all") & (metrics["weighting"] == "pairs") & (metrics["metric"] == "accuracy")].set_index("model")
+    assert rows.loc["tuned-base", "value"] == pytest.approx(better["accuracy"].mean() - scores["accuracy"].mean())
+    width = rows["high"] - rows["low"]
+    assert width["tuned-base"] < width["tuned"] / 3
+
+
+def test_differences_are_taken_against_the_base_model_the_controls_and_the_baselines_that_answered() -> None:
+    scores = random_scores()
+    blank = of_model(scores, "tuned", variant="blank_persona").iloc[:20]
+    together = pd.concat([scores, blank, of_model(scores, "base"), of_model(scores, "additive", reader="table")])
+    metrics = measure(together, made_up_subgroups(), plan=PLAN)
+    assert {name for name in metrics["model"] if "-" in name} == {"tuned-base", "tuned-blank_persona", "tuned-additive"}
+    same = scores.iloc[:20]["accuracy"].mean() - blank["accuracy"].mean()
+    assert value(metrics, model="tuned-blank_persona", dimension="all", group="all") == pytest.approx(same)
+
+
+def test_skill_is_what_is_gained_of_what_the_baseline_leaves() -> None:
+    scores = random_scores()
+    national = of_model(scores, "national_mode", reader="table")
+    metrics = measure(pd.concat([scores, national]), made_up_subgroups(), plan=PLAN)
+    ours, theirs = scores["accuracy"].mean(), national["accuracy"].mean()
+    found = value(metrics, dimension="all", group="all", metric="skill_national_mode")
+    assert found == pytest.approx((ours - theirs) / (1 - theirs), abs=1e-12)
+
+
+def test_calibration_error_is_that_of_a_loop_over_ten_bins() -> None:
+    scores = random_scores(questions=20)
+    expected = 0.0
+    for low in np.arange(10) / 10:
+        inside = scores[(scores["confidence"] >= low) & (scores["confidence"] < low + 0.1)]
+        expected += len(inside) / len(scores) * abs(inside["confidence"].mean() - inside["accuracy"].mean())
+    metrics = measure(scores, made_up_subgroups(), plan=PLAN)
+    assert value(metrics, dimension="all", group="all", metric="calibration_error") == pytest.approx(expected, abs=1e-9)
+
+
+def test_the_same_seed_gives_the_same_table() -> None:
+    scores = random_scores()
+    one, other = (measure(scores, made_up_subgroups(), plan=PLAN) for _ in range(2))
+    pd.testing.assert_frame_equal(one, other)
 
 
 def test_a_score_whose_subgroup_is_unknown_is_an_error() -> None:
     with pytest.raises(ValueError, match="not in the subgroups table"):
-        measure(random_scores(), made_up_subgroups().iloc[:3])
-
-
-def test_a_gap_is_best_minus_worst_and_knows_which_way_is_better() -> None:
-    scores = random_scores()
-    female = scores["subgroup_id"].str.contains("sex=Female")
-    scores.loc[female, ["accuracy", "nmae"]] = [1.0, 0.9]
-    scores.loc[~female, ["accuracy", "nmae"]] = [0.25, 0.1]
-    scores = scores[scores["subgroup_id"].str.contains("sex=")]
-    gaps = disparities_of(measure(scores, made_up_subgroups()), made_up_subgroups())
-    gaps = gaps[(gaps["dimension"] == "sex") & (gaps["weighting"] == "pairs")].set_index("metric")
-    assert gaps.loc["accuracy", ["gap", "worst_level", "best_level"]].tolist() == [0.75, "Male", "Female"]
-    assert gaps.loc["nmae", ["gap", "worst_level", "best_level"]].tolist() == [pytest.approx(0.8), "Female", "Male"]
-    assert set(gaps.index) == {"accuracy", "nmae", "emd"}
-
-
-def test_a_level_of_few_respondents_makes_no_gap_and_one_level_alone_has_none() -> None:
-    subgroups = made_up_subgroups()
-    subgroups.loc[subgroups["subgroup_id"] == "age=old", "respondents"] = 29
-    gaps = disparities_of(measure(random_scores(), made_up_subgroups()), subgroups)
-    assert set(gaps["dimension"]) == {"sex"}
-    assert set(gaps["worst_level"]) <= {"Male", "Female"}
+        measure(random_scores(), made_up_subgroups().iloc[:3], plan=PLAN)

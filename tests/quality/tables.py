@@ -7,7 +7,7 @@ import pandas as pd
 SUBGROUPS = ("all", "sex=Female", "sex=Male", "sex=Female|religion=None")
 SPLITS = ("train", "validation", "id_test", "ood_test")
 CELL = {"respondents": 40, "effective_n": 35.5}
-MODE = {"code": 1, "position": 0, "margin": 0.2, "tied": False}
+MODE = {"code": 1, "position": 0, "margin": 0.2, "tied": False, "mode_certainty": 0.9}
 
 
 def good_tables() -> dict[str, pd.DataFrame]:

@@ -156,6 +156,13 @@ def test_a_small_lead_over_the_national_mode_is_not_called_better(undrawn, made_
     assert "does no better than that, within 2 points (+1.0), which is too close to tell apart here" in page_of(folder).text
 
 
+def test_a_lead_whose_interval_holds_zero_is_not_called_better(undrawn, made_up_run):
+    folder = made_up_run()
+    gained = {"accuracy": {"ood_test": {"value": 0.04, "low": -0.01, "high": 0.09}}}
+    change_summary(folder, lambda summary: summary["differences"].update({"tuned-national_mode": gained}))
+    assert "does no better than that, +4.0 points with an interval from −1.0 to +9.0, which is too close to tell apart here" in page_of(folder).text
+
+
 def test_a_tuned_model_that_needs_no_persona_is_said_to_do_no_better_with_one(undrawn, made_up_run):
     folder = made_up_run()
     change_summary(folder, lambda summary: summary["controls"]["blank_persona"]["accuracy"]["ood_test"].update(value=0.62))

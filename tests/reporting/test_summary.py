@@ -27,8 +27,8 @@ def answers(variant, choices):
 def test_the_summary_has_the_keys_that_the_design_names(made_up_run):
     summary = summary_of(made_up_run())
     assert list(summary) == [
-        "study", "run_id", "synthetic", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "ceiling", "disparity",
-        "gates", "seconds",
+        "study", "run_id", "synthetic", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "differences",
+        "target_certainty", "ceiling", "disparity", "gates", "seconds",
     ]  # fmt: skip
     assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions"}
     assert summary["base"]["accuracy"]["ood_test"] == {"value": 0.31, **NULL_BOUNDS}
@@ -95,3 +95,48 @@ def test_the_terminal_table_says_synthetic_and_unweighted(made_up_run):
     console.print(headline_table(summary_of(made_up_run(weighted=False))))
     text = console.export_text()
     assert "SYNTHETIC" in text and "UNWEIGHTED" in text and "National mode" in text
+
+
+def with_tests(folder):
+    """The run's tables with an interval, a paired difference and the tests of the disparity by sex; and the summary of them."""
+    metrics, disparities = (pd.read_parquet(folder / "tables" / f"{name}.parquet") for name in ("metrics", "disparities"))
+    whole = (metrics["model"] == "tuned") & (metrics["group"] == "all") & (metrics["metric"] == "accuracy") & (metrics["variant"] == "plain")
+    metrics.loc[whole, ["low", "high"]] = [0.55, 0.7]
+    gained = metrics[whole].assign(model="tuned-base", value=0.31, low=0.25, high=0.37)
+    skill_row = metrics[whole].assign(metric="skill_national_mode", value=0.1, low=-0.02, high=0.2)
+    pd.concat([metrics, gained, skill_row]).to_parquet(folder / "tables" / "metrics.parquet")
+    row = {"split": "ood_test", "reader": "likelihood", "variant": "plain", "weighting": "standardised", "dimension": "sex", "metric": "accuracy"}
+    tested = [
+        row | {"model": "base", "between": -0.0001, "low": -0.0004, "high": 0.0009, "p": 0.6},
+        row | {"model": "tuned-base", "between": 0.0004, "low": 0.0001, "high": 0.0009, "p": 0.01, "p_holm": 0.03, "p_bh": 0.02, "p_wider": 0.5,
+               "no_wider": False},
+    ]  # fmt: skip
+    pd.concat([disparities, pd.DataFrame(tested)]).to_parquet(folder / "tables" / "disparities.parquet")
+    facts = json.loads((folder / "manifest.json").read_text())
+    return write_summary(folder, Facts(facts["study_name"], facts["run_id"], facts["survey"], {}, {"passed": 1, "failed": 0}))
+
+
+def test_intervals_differences_and_tests_of_the_tables_are_in_the_summary(made_up_run):
+    summary = with_tests(made_up_run())
+    assert summary["tuned"]["accuracy"]["ood_test"] == {"value": 0.62, "low": 0.55, "high": 0.7}
+    assert summary["differences"]["tuned-base"]["accuracy"]["ood_test"] == {"value": 0.31, "low": 0.25, "high": 0.37}
+    assert summary["skill"]["tuned"]["national_mode"]["ood_test"] == {"value": 0.1, "low": -0.02, "high": 0.2}
+    sex = summary["disparity"]["sex"]
+    assert sex["between"]["base"] == pytest.approx({"value": -0.01, "low": -0.02, "high": 0.03, "p": 0.6})
+    assert sex["between"]["change"]["value"] == pytest.approx(0.02)
+    assert (sex["p_holm"], sex["no_wider"]) == (0.03, False)
+    assert "between" not in summary["disparity"]["religion"]
+
+
+def test_the_certainty_of_targets_is_a_ceiling_only_where_their_respondents_were_not_seen(made_up_run):
+    folder = made_up_run()
+    metrics = pd.read_parquet(folder / "tables" / "metrics.parquet")
+    national = (metrics["model"] == "national_mode") & (metrics["group"] == "all") & (metrics["metric"] == "accuracy")
+    pd.concat([metrics, metrics[national].assign(model="ceiling", value=0.8)]).to_parquet(folder / "tables" / "metrics.parquet")
+    facts = json.loads((folder / "manifest.json").read_text())
+    kept, disjoint = (
+        write_summary(folder, Facts(facts["study_name"], facts["run_id"], facts["survey"], {}, {}, overlap=overlap))
+        for overlap in ("keep", "disjoint")
+    )
+    assert kept["ceiling"] is None and kept["target_certainty"]["ood_test"]["value"] == 0.8
+    assert disjoint["ceiling"]["ood_test"]["value"] == 0.8

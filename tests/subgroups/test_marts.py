@@ -12,6 +12,8 @@ SUBGROUPS = "subgroup_id subgroup_order dimension"
 ALL_SEEN = {"held_out": [], "held_out_dimension": ""}
 GROUPED = {**ALL_SEEN, "national": []}
 ANSWERS = "respondent_id item code missing"
+DIVERSITY = "item topic dimension low high mds_expected mds_sampling"
+POSTERIORS = "item subgroup_id code posterior mode_probability"
 SHARES = "item subgroup_id code position share respondents effective_n"
 
 
@@ -144,6 +146,7 @@ def test_peers_trap_2_a_missing_answer_is_in_no_share_no_count_and_no_effective_
 def test_peers_trap_12_a_heavy_respondent_moves_the_share_and_the_target(answered: Warehouse) -> None:
     """Two of three chose option 1; the third stands for three people."""
     answered.run("marts/distributions", SHARES, minimum_respondents=3, minimum_effective_n=0)
+    answered.given("posteriors", POSTERIORS, [("Q1", "all", code, 1.0, 0.5) for code in (1, 2, 3)])
     assert answered.run("marts/targets", "item subgroup_id code share runner_up") == [("Q1", "all", 3, 0.6, 1)]
 
 
@@ -155,6 +158,7 @@ def targets_of(warehouse: Warehouse, *shares: float, codes: tuple[int, ...], col
     places = list(enumerate(zip(codes, shares, strict=True)))
     warehouse.given("options", "item code position", [("Q1", code, place) for place, (code, _) in places])
     warehouse.given("distributions", SHARES, [("Q1", "all", code, place, share, 40, 38.5) for place, (code, share) in reversed(places)])
+    warehouse.given("posteriors", POSTERIORS, [("Q1", "all", code, code / 8, share) for code, share in zip(codes, shares, strict=True)])
     return warehouse.run("marts/targets", columns)
 
 
@@ -189,6 +193,11 @@ def test_of_equal_runners_up_the_first_on_the_scale_is_named(warehouse: Warehous
     assert targets_of(warehouse, 0.2, 0.6, 0.2, codes=(9, 1, 2), columns="code runner_up tied") == [(1, 9, False)]
 
 
+def test_a_target_has_the_certainty_of_its_own_option_and_the_posterior_in_scale_order(warehouse: Warehouse) -> None:
+    columns = "code mode_certainty posterior"
+    assert targets_of(warehouse, 0.25, 0.5, 0.125, codes=(1, 3, 2), columns=columns) == [(3, 0.5, [0.125, 0.375, 0.25])]
+
+
 # landscape
 
 
@@ -198,6 +207,9 @@ def landscape_of(warehouse: Warehouse, modes: dict[str, list[int]], *, k: int) -
     warehouse.given("subgroups", SUBGROUPS, [("all", 0, "all"), *(row[:3] for row in names)])
     warehouse.given("targets", "item subgroup_id code", [("Q1", "all", 99), *(("Q1", name, code) for name, _, _, code in names)])
     warehouse.given("items", "item topic k", [("Q1", "Trust", k)])
+    warehouse.given(
+        "diversity_intervals", DIVERSITY, [(item, "Trust", name, 0.1, 0.3, 0.2, 0.15) for item in ("Q1", None) for name in (*modes, "all")]
+    )
     found = warehouse.run("marts/landscape", "item topic dimension subgroups k mds mds_reachable")
     assert {row[:2] for row in found} == {("Q1", "Trust")}
     assert {row[2]: row[3] for row in found} == {"all": len(names)} | {dimension: len(codes) for dimension, codes in modes.items()}
@@ -234,6 +246,19 @@ def test_the_score_is_scipys_entropy_over_log_k_to_1e_9(warehouse: Warehouse, se
         assert found[dimension] == pytest.approx(expected, abs=1e-9), dimension
 
 
+def test_a_topic_s_score_is_the_mean_of_its_questions_with_the_interval_of_the_topic(warehouse: Warehouse) -> None:
+    rows = [("Q1", "Trust", "sex", 0.2), ("Q2", "Trust", "sex", 0.6), ("Q3", "Family", "sex", 0.0)]
+    warehouse.given("landscape", "item topic dimension mds", rows)
+    intervals = [
+        ("Q1", "Trust", "sex", 0.0, 0.9, 0.2, 0.1),
+        (None, "Trust", "sex", 0.3, 0.5, 0.35, 0.2),
+        (None, "Family", "sex", 0.0, 0.1, 0.02, 0.01),
+    ]
+    warehouse.given("diversity_intervals", DIVERSITY, intervals)
+    found = warehouse.run("marts/landscape_topics", "topic dimension questions mds low high mds_expected mds_sampling")
+    assert found == [("Family", "sex", 1, 0.0, 0.0, 0.1, 0.02, 0.01), ("Trust", "sex", 2, pytest.approx(0.4), 0.3, 0.5, 0.35, 0.2)]
+
+
 # pairs
 
 
@@ -243,20 +268,22 @@ def test_a_pair_joins_the_split_the_prompt_and_the_answer_of_a_cell_with_its_opt
     warehouse.given(
         "distributions", "item subgroup_id code position share", [("Q1", "sex=Female", *row) for row in [(2, 2, 0.3), (1, 0, 0.1), (3, 1, 0.6)]]
     )
-    target = ("Q1", "sex=Female", 3, [3], False, 0.3, 40, 38.5)
-    warehouse.given("targets", "item subgroup_id code tied_codes tied margin respondents effective_n", [target])
+    target = ("Q1", "sex=Female", 3, [3], False, 0.3, 40, 38.5, 0.9, [4.5, 25.0, 12.5])
+    national = ("Q1", "all", 2, [2], False, 0.3, 90, 80.5, 0.9, [4.5, 25.0, 12.5])
+    columns = "item subgroup_id code tied_codes tied margin respondents effective_n mode_certainty posterior"
+    warehouse.given("targets", columns, [target, national])
     warehouse.given("splits", "item subgroup_id split", [("Q1", "sex=Female", "id_test")])
     warehouse.given("personas", "subgroup_id persona", [("sex=Female", "You are a woman.")])
     warehouse.given("prompts", "item subgroup_id prompt", [("Q1", "sex=Female", "Trust?")])
     columns = (
         "item subgroup_id subgroup_order dimension topic split persona prompt codes shares code tied_codes tied margin respondents effective_n "
-        "scale k weight_share"
+        "mode_certainty posterior differs scale k weight_share"
     )
     found = warehouse.run("marts/pairs", columns)
     assert found == [
         (
             *("Q1", "sex=Female", 1, "sex", "Trust", "id_test", "You are a woman.", "Trust?"),
-            *([1, 3, 2], [0.1, 0.6, 0.3], 3, [3], False, 0.3, 40, 38.5, "ordinal", 3, 0.5),
+            *([1, 3, 2], [0.1, 0.6, 0.3], 3, [3], False, 0.3, 40, 38.5, 0.9, [4.5, 25.0, 12.5], True, "ordinal", 3, 0.5),
         )
     ]
     assert [name for (name,) in warehouse.connection.execute("select column_name from (describe pairs)").fetchall()] == columns.split()

@@ -1,0 +1,193 @@
+"""The statistics where the truth is known, and the bootstrap against fairlearn's.
+
+    python -m benchmarks.statistics --json statistics.json [--quick]
+
+- simulation: studies of 40 subgroups (4 x 10 levels, cells of 30 to 400 respondents) x 60 questions. A population is made, surveyed, its targets and
+  their certainty computed, a model's answers scored, and the primary statistic taken between the four levels. Cases: `equal` (the model says the
+  country's mode or something else, alike for all levels), `planted` (one level's answers are spoilt), `informed` (equal, but the model knows the
+  cells' own modes, which the survey's posterior alone would take off the more the smaller a cell is), `unadjusted` (the same, scored by the targets).
+- bootstrap: 2,000 replicates by question of 131 subgroups x 160 questions, in seconds.
+- fairlearn: MetricFrame(n_bootstrap) over the same pairs, group accuracies of 131 subgroups. `ratio` is for its own replicates of pairs (the bounds
+  must be equal to 1e-9), `ratio_by_question` for ours, drawn by question, at equally many replicates.
+"""
+
+import argparse
+import json
+import time
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from fairlearn.metrics import MetricFrame
+from scipy.stats import kstest
+
+from tasks.fairness.intervals import question_weights, ratio_interval, ratio_replicates
+from tasks.fairness.knowledge import given_choice
+from tasks.fairness.variance import between_levels, permuted
+from tasks.subgroups.certainty import posterior_table
+
+LEVELS, PARTNERS, QUESTIONS, OPTIONS = 4, 10, 60, 4
+SIZES = np.array([30, 60, 120, 400])  # respondents of a cell, by level
+SUBGROUPS, ASKED = 131, 160
+REPLICATES, PEER_REPLICATES, DRAWS = 2000, 40, 500
+SPOILT = 0.25  # of the planted level's answers are drawn at random
+CASES = ("equal", "planted", "informed", "unadjusted")
+
+
+class Survey(NamedTuple):
+    """Cells are [questions, levels, partners]; `probabilities` has the options as its last axis."""
+
+    mode: np.ndarray
+    national: np.ndarray
+    target: np.ndarray
+    probabilities: np.ndarray
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", type=Path, required=True)
+    parser.add_argument("--quick", action="store_true", help="Few studies: shows that it runs, and measures nothing.")
+    parser.add_argument("--studies", type=int, default=1000)
+    arguments = parser.parse_args()
+    studies = 20 if arguments.quick else arguments.studies
+    results = {
+        "simulation": [simulate(case, studies=studies) for case in CASES],
+        "bootstrap": bootstrap_seconds(),
+        "fairlearn": against_fairlearn(replicates=5 if arguments.quick else PEER_REPLICATES),
+    }
+    arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+    print(json.dumps(results, indent=1))
+
+
+def simulate(case: str, *, studies: int, seed: int = 5) -> dict[str, Any]:
+    """Coverage, size and power of the primary statistic; calibration of mode certainty; the oracle against the ceiling."""
+    generator = np.random.default_rng([seed, CASES.index(case)])
+    rows, truths, certain = [], [], []
+    for _ in range(studies):
+        survey = made_up_survey(generator, sizes=SIZES)
+        choice = answers(survey, case, generator)
+        plain = np.take_along_axis(survey.probabilities, choice[..., None], axis=3)[..., 0]
+        question = np.repeat(np.arange(QUESTIONS), LEVELS * PARTNERS)
+        scored = given_choice(plain.ravel(), question * OPTIONS + choice.ravel(), question).reshape(choice.shape).mean(axis=2)
+        scored = (choice == survey.target).mean(axis=2) if case == "unadjusted" else scored
+        found = between_levels(scored, draws=DRAWS, generator=generator)
+        rows.append([found.value, found.low, found.high, found.p, permuted(scored, draws=DRAWS, generator=generator)])
+        truths.append((choice == survey.mode).mean(axis=(0, 2)))
+        said = np.take_along_axis(survey.probabilities, survey.target[..., None], axis=3)[..., 0]
+        certain.append([said.mean(), (survey.target == survey.mode).mean(), *_binned(said, survey.target == survey.mode)])
+    return {"case": case, "studies": studies} | _summary(np.array(rows), np.array(truths)) | _calibration(np.array(certain))
+
+
+def made_up_survey(generator: np.random.Generator, *, sizes: np.ndarray) -> Survey:
+    """Cells scatter alike around their country on the logit scale; the prior of the targets' certainty knows nothing of how."""
+    national = generator.normal(size=(QUESTIONS, 1, 1, OPTIONS))
+    odds = np.exp(national + 0.4 * generator.normal(size=(QUESTIONS, LEVELS, PARTNERS, OPTIONS)))
+    truth = odds / odds.sum(axis=-1, keepdims=True)
+    n = np.broadcast_to(sizes[:, None], (LEVELS, PARTNERS))
+    cells = generator.multinomial(n, truth) / n[..., None]
+    whole = (cells * n[..., None]).sum(axis=(1, 2)) / n.sum()
+    shares = np.concatenate([whole[:, None], cells.reshape(QUESTIONS, -1, OPTIONS)], axis=1)
+    names = ["all", *(f"{level}|{partner}" for level in range(LEVELS) for partner in range(PARTNERS))]
+    rows = pd.MultiIndex.from_product([range(QUESTIONS), names, range(OPTIONS)], names=["item", "subgroup_id", "code"]).to_frame(index=False)
+    effective_n = np.tile(np.repeat([n.sum(), *n.ravel()], OPTIONS), QUESTIONS).astype(float)
+    distributions = rows.assign(position=rows["code"], share=shares.ravel(), effective_n=effective_n)
+    subgroups = pd.DataFrame({"subgroup_id": names, "weight_share": [1, *(n.ravel() / n.sum())], "unseen": False})
+    subgroups["parents"] = [[], *[["all"]] * (len(names) - 1)]
+    table = posterior_table(distributions, subgroups)["mode_probability"].to_numpy().reshape(QUESTIONS, len(names), OPTIONS)
+    probabilities = table[:, 1:].reshape(truth.shape)
+    return Survey(truth.argmax(axis=3), np.broadcast_to(national.argmax(axis=3), truth.shape[:3]), cells.argmax(axis=3), probabilities)
+
+
+def answers(survey: Survey, case: str, generator: np.random.Generator) -> np.ndarray:
+    """What the model chooses: the country's mode (informed: the cell's) as often as the question is easy, else any option."""
+    known = survey.mode if case in ("informed", "unadjusted") else survey.national
+    easy = generator.uniform(0.4, 0.95, size=(QUESTIONS, 1, 1))
+    drawn = generator.integers(0, OPTIONS, size=known.shape)
+    choice = np.where(generator.random(known.shape) < easy, known, drawn)
+    if case == "planted":
+        spoilt = generator.random(choice.shape) < SPOILT
+        spoilt[:, 1:] = False
+        choice = np.where(spoilt, generator.integers(0, OPTIONS, size=choice.shape), choice)
+    return choice
+
+
+def _summary(rows: np.ndarray, truths: np.ndarray) -> dict[str, Any]:
+    value, low, high, p, again = rows.T
+    true = float(truths.mean(axis=0).var(ddof=1))
+    true = true if true > 1e-4 else 0.0  # what is left of equal levels is the simulation's own noise
+    return {
+        "true_sd": round(float(np.sqrt(true)), 4),
+        "mean_component": float(value.mean()),
+        "covered": float(((low <= true) & (high >= true)).mean()),
+        "below_05": float((p < 0.05).mean()),
+        "ks_p": float(kstest(p, "uniform").pvalue),
+        "permutation_below_05": float((again < 0.05).mean()),
+    }
+
+
+def _binned(said: np.ndarray, true: np.ndarray) -> list[float]:
+    """Mean certainty and share that is right where certainty is at least 0.9."""
+    sure = said >= 0.9
+    return [float(said[sure].mean()), float(true[sure].mean())]
+
+
+def _calibration(certain: np.ndarray) -> dict[str, float]:
+    names = ("ceiling", "oracle", "certainty_from_09", "right_from_09")
+    return {name: round(float(value), 4) for name, value in zip(names, certain.mean(axis=0), strict=True)}
+
+
+def bootstrap_seconds() -> dict[str, float]:
+    """The whole of it: draws, sums, ratios and bounds of every subgroup."""
+    _, right = _made_up_pairs()
+    began = time.monotonic()
+    weights = question_weights(ASKED, replicates=REPLICATES, generator=np.random.default_rng(1))
+    ratio_interval(right, np.ones_like(right), weights=weights)
+    return {"replicates": REPLICATES, "subgroups": SUBGROUPS, "questions": ASKED, "seconds": round(time.monotonic() - began, 3)}
+
+
+def against_fairlearn(*, replicates: int, seed: int = 3) -> dict[str, float]:
+    pairs, right = _made_up_pairs()
+    groups = (pairs["subgroup"].to_numpy()[:, None] == np.arange(SUBGROUPS)).astype(float)
+    rounds = []
+    for _ in range(3):
+        began = time.monotonic()
+        frame = MetricFrame(
+            metrics=lambda truth, choice: np.mean(truth == choice), y_true=np.ones(len(pairs)), y_pred=pairs["right"],
+            sensitive_features=pairs["subgroup"], n_boot=replicates, ci_quantiles=[0.025, 0.975], random_state=seed,
+        )  # fmt: skip
+        theirs = np.array([bound.to_numpy(dtype=float) for bound in frame.by_group_ci])
+        seconds = [time.monotonic() - began]
+        began = time.monotonic()
+        found = ratio_replicates(pairs["right"].to_numpy()[:, None] * groups, groups, weights=_draws_of_fairlearn(len(pairs), replicates, seed=seed))
+        ours = np.quantile(found, [0.025, 0.975], axis=1)
+        seconds.append(time.monotonic() - began)
+        began = time.monotonic()
+        weights = question_weights(ASKED, replicates=replicates, generator=np.random.default_rng(seed))
+        ratio_interval(right, np.ones_like(right), weights=weights)
+        rounds.append([*seconds, time.monotonic() - began])
+        if not np.allclose(theirs, ours, atol=1e-9):
+            raise SystemExit(f"other bounds than fairlearn's from the same draws: {np.abs(theirs - ours).max()}")
+    peer, same, by_question = np.median(rounds, axis=0)
+    ratios = {
+        "ratio": float(np.median([row[0] / row[1] for row in rounds])),
+        "ratio_by_question": float(np.median([row[0] / row[2] for row in rounds])),
+    }
+    return {"replicates": replicates, "peer_seconds": float(peer), "seconds": float(same), "seconds_by_question": float(by_question)} | ratios
+
+
+def _draws_of_fairlearn(rows: int, replicates: int, *, seed: int) -> np.ndarray:
+    """How often each of its replicates draws each row: DataFrame.sample(frac=1, replace=True) with a seed for each."""
+    seeds = np.random.default_rng(seed).integers(low=0, high=np.iinfo(np.uint32).max, size=replicates, dtype=np.uint32)
+    drawn = [np.random.RandomState(one).choice(rows, size=rows, replace=True) for one in seeds]
+    return np.array([np.bincount(places, minlength=rows) for places in drawn], dtype=float)
+
+
+def _made_up_pairs() -> tuple[pd.DataFrame, np.ndarray]:
+    """Pairs as rows, and the same as a table: [questions, subgroups]."""
+    right = (np.random.default_rng(2).random((ASKED, SUBGROUPS)) < 0.6).astype(float)
+    return pd.DataFrame({"subgroup": np.tile(np.arange(SUBGROUPS), ASKED), "right": right.ravel()}), right
+
+
+if __name__ == "__main__":
+    main()
