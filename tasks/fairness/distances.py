@@ -8,7 +8,9 @@ from scipy.special import erf, xlogy
 
 
 def renormalised(rows: np.ndarray) -> np.ndarray:
-    shares: np.ndarray = rows / rows.sum(axis=1, keepdims=True)
+    """NaN where there is nothing to divide: an answer that could not be read."""
+    totals = rows.sum(axis=1, keepdims=True)
+    shares: np.ndarray = np.divide(rows, totals, out=np.full(rows.shape, np.nan), where=totals > 0)
     return shares
 
 

@@ -28,7 +28,8 @@ GUESSES = "chance"  # its choice is drawn, so it scores what it can expect
 
 
 def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """The predictions' keys, topic and weight_share, with a column for each of SCORES, and CONFIDENCE.
+    """The predictions' keys, topic and weight_share, with a column for each of SCORES, and CONFIDENCE. An answer that could not be read is wrong and
+    as far off as can be; it says nothing of the options, so what compares distributions is null.
 
     Raises ValueError when a prediction has no pair, or cannot be measured: only a nominal question's distances may be missing.
     """
@@ -38,7 +39,9 @@ def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
         raise ValueError(f"{orphans} of {len(joined)} predictions belong to no pair; expected every (item, subgroup_id, split) among the pairs")
     options = joined["codes"].map(len)
     scores = pd.concat([_scores(rows) for _, rows in joined.groupby(options)]).reindex(joined.index)
-    unscored = int((scores["total_variation"].isna() | (scores["emd"].isna() & (joined["scale"] != "nominal"))).sum())
+    lacks = scores["total_variation"].isna() | (scores["emd"].isna() & (joined["scale"] != "nominal"))
+    read = [model == GUESSES or choice in codes for model, choice, codes in zip(joined["model"], joined["choice"], joined["codes"], strict=True)]
+    unscored = int((lacks & np.array(read)).sum())
     if unscored:
         raise ValueError(f"{unscored} of {len(joined)} predictions have no finite probabilities above zero; they would vanish from the means")
     known = pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)

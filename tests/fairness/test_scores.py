@@ -92,6 +92,12 @@ def test_trap_10_a_prediction_that_cannot_be_measured_is_an_error_and_not_droppe
         scores_of(1, probabilities=probabilities)
 
 
+def test_an_answer_that_could_not_be_read_is_wrong_as_far_off_as_can_be_and_compared_with_no_distribution() -> None:
+    score = scores_of(-1, probabilities=[0.0, 0.0, 0.0, 0.0])
+    assert (score["accuracy"], score["nmae"]) == (0.0, 1.0)
+    assert np.isnan([score["emd"], score["total_variation"], score["jensen_shannon"]]).all()
+
+
 def test_a_pair_that_comes_twice_is_an_error() -> None:
     pairs = pd.DataFrame([{**PAIR, "code": 1, "tied_codes": [1], "shares": [0.5, 0.5], "posterior": [20.0, 20.0]}] * 2)
     prediction = {"model": "tuned", "reader": "likelihood", "variant": "plain", "codes": [1, 2], "probabilities": [0.5, 0.5], "choice": 1, **PAIR}
