@@ -85,7 +85,7 @@ def test_trap_11_the_spread_that_chance_gives_to_equal_levels_is_no_disparity() 
     found = disparities(made_up_scores(np.random.default_rng(8), model="tuned", questions=12))
     rows = found.xs("accuracy", level="metric").drop("faith", level="dimension")
     assert rows["gap"].max() > 0.03 and rows["sd"].max() > 0.02
-    assert (rows["low"] < 0).all() and (rows["p"] > 0.05).all() and (rows["adjusted_gap"] < rows["gap"]).all()
+    assert (rows["low"] < 0).all() and (rows["p"] > 0.05).all()
 
 
 def test_a_level_held_out_with_harder_partners_is_not_taken_for_a_harder_level() -> None:
