@@ -6,6 +6,8 @@
   their certainty computed, a model's answers scored, and the primary statistic taken between the four levels. Cases: `equal` (the model says the
   country's mode or something else, alike for all levels), `planted` (one level's answers are spoilt), `informed` (equal, but the model knows the
   cells' own modes, which the survey's posterior alone would take off the more the smaller a cell is), `unadjusted` (the same, scored by the targets).
+- changes: tables of 5 levels x 60 questions before and after with known standard deviations between levels: coverage of the change's interval,
+  p below 0.05, and how often it is called no wider by more than 0.02 (at the margin itself that should be in one of twenty at most).
 - bootstrap: 2,000 replicates by question of 131 subgroups x 160 questions, in seconds.
 - fairlearn: MetricFrame(n_bootstrap) over the same pairs, group accuracies of 131 subgroups. `ratio` is for its own replicates of pairs (the bounds
   must be equal to 1e-9), `ratio_by_question` for ours, drawn by question, at equally many replicates.
@@ -24,7 +26,7 @@ from scipy.stats import kstest
 
 from tasks.fairness.intervals import question_weights, ratio_interval, ratio_replicates
 from tasks.fairness.knowledge import given_choice
-from tasks.fairness.variance import between_levels, permuted
+from tasks.fairness.variance import between_levels, change_between_levels, permuted
 from tasks.subgroups.certainty import posterior_table
 
 LEVELS, PARTNERS, QUESTIONS, OPTIONS = 4, 10, 60, 4
@@ -33,6 +35,8 @@ SUBGROUPS, ASKED = 131, 160
 REPLICATES, PEER_REPLICATES, DRAWS = 2000, 40, 500
 SPOILT = 0.25  # of the planted level's answers are drawn at random
 CASES = ("equal", "planted", "informed", "unadjusted")
+
+CHANGES = ((0.0, 0.0), (0.02, 0.02), (0.05, 0.05), (0.02, 0.08), (0.02, 0.04), (0.05, 0.07), (0.08, 0.02))
 
 
 class Survey(NamedTuple):
@@ -53,6 +57,7 @@ def main() -> None:
     studies = 20 if arguments.quick else arguments.studies
     results = {
         "simulation": [simulate(case, studies=studies) for case in CASES],
+        "changes": [simulate_change(*deviations, studies=studies) for deviations in CHANGES],
         "bootstrap": bootstrap_seconds(),
         "fairlearn": against_fairlearn(replicates=5 if arguments.quick else PEER_REPLICATES),
     }
@@ -135,6 +140,26 @@ def _binned(said: np.ndarray, true: np.ndarray) -> list[float]:
 def _calibration(certain: np.ndarray) -> dict[str, float]:
     names = ("ceiling", "oracle", "certainty_from_09", "right_from_09")
     return {name: round(float(value), 4) for name, value in zip(names, certain.mean(axis=0), strict=True)}
+
+
+def simulate_change(before: float, after: float, *, studies: int) -> dict[str, Any]:
+    generator = np.random.default_rng([7, round(1000 * before), round(1000 * after)])
+    found = []
+    for _ in range(studies):
+        tables = [_table(generator, apart=apart) for apart in (before, after)]
+        change = change_between_levels(tables[0], tables[1], margin=0.02, draws=DRAWS, generator=generator)
+        covered = change.component.low <= after**2 - before**2 <= change.component.high
+        found.append([covered, change.component.p < 0.05, change.p_wider < 0.05])
+    covered, below, no_wider = np.mean(found, axis=0)
+    return {"before": before, "after": after, "studies": studies, "covered": float(covered), "below_05": float(below), "no_wider": float(no_wider)}
+
+
+def _table(generator: np.random.Generator, *, apart: float, levels: int = 5) -> np.ndarray:
+    """Mean scores of eight intersections per level and question, the levels `apart` by that standard deviation."""
+    effects = np.linspace(-1, 1, levels) / np.linspace(-1, 1, levels).std(ddof=1) * apart
+    difficulty = generator.uniform(0.2, 0.8, size=(QUESTIONS, 1, 1))
+    scores: np.ndarray = (generator.random((QUESTIONS, levels, 8)) < difficulty + effects[None, :, None]).mean(axis=2)
+    return scores
 
 
 def bootstrap_seconds() -> dict[str, float]:

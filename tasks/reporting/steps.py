@@ -18,7 +18,8 @@ def publish(folder: Path) -> None:
     manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
     gates = collect_gates(folder)
     counts = {name: sum(getattr(gate, name) for gate in gates) for name in ("passed", "failed")}
-    facts = Facts(manifest["study_name"], manifest["run_id"], survey=manifest["survey"], seconds=manifest["seconds"], gates=counts)
+    survey, seconds, overlap = manifest["survey"], manifest["seconds"], manifest["study"]["split"]["overlap"]
+    facts = Facts(manifest["study_name"], manifest["run_id"], survey=survey, seconds=seconds, gates=counts, overlap=overlap)
     summary = write_summary(folder, facts)
     report = write_report(folder)
     synthetic = " Synthetic survey: evidence of nothing." if summary["synthetic"] else ""

@@ -80,6 +80,14 @@ def test_a_planted_gap_is_found_and_the_others_are_not() -> None:
     assert abs(found.loc[("tuned", "age", "accuracy"), "adjusted_gap"]) < 0.06
 
 
+def test_trap_11_the_spread_that_chance_gives_to_equal_levels_is_no_disparity() -> None:
+    """Every dimension has a gap and a standard deviation; what is reported as a disparity is what is left of them."""
+    found = disparities(made_up_scores(np.random.default_rng(8), model="tuned", questions=12))
+    rows = found.xs("accuracy", level="metric").drop("faith", level="dimension")
+    assert rows["gap"].max() > 0.03 and rows["sd"].max() > 0.02
+    assert (rows["low"] < 0).all() and (rows["p"] > 0.05).all()
+
+
 def test_a_level_held_out_with_harder_partners_is_not_taken_for_a_harder_level() -> None:
     """Women were held out with the easy partner only, men with the hard one too; both meet in the ages."""
     left_out = ("sex=f|faith=some", "sex=m|faith=none")

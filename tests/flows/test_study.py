@@ -22,7 +22,8 @@ pytestmark = pytest.mark.flow
 PREFECT = VALUESCAPE.with_name("prefect")
 GATES = ["intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions"]
 TABLES = {
-    "disparities", "distributions", "items", "landscape", "metrics", "options", "pairs", "predictions", "subgroups", "targets", "training_log",
+    "disparities", "distributions", "items", "landscape", "landscape_topics", "metrics", "options", "pairs", "predictions", "subgroups", "targets",
+    "training_log",
 }  # fmt: skip
 
 
