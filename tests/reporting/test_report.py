@@ -183,7 +183,7 @@ def test_subgroups_under_the_minimum_are_not_shown(undrawn, made_up_run):
 def test_limitations_and_citation_are_on_every_page(undrawn, made_up_run):
     folder = made_up_run(trained=False)
     text = page_of(folder).text
-    for passage in ("One split", "Intervals are not computed yet", "Overlap is kept", "World Values Survey: Round Seven", "doi:10.14281/18241.24"):
+    for passage in ("One split", "Intervals draw the questions anew", "Overlap is kept", "World Values Survey: Round Seven", "doi:10.14281/18241.24"):
         assert passage in text
     assert json.loads((folder / "summary.json").read_text())["survey"]["file_sha256"] in text
 
