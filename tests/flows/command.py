@@ -17,7 +17,7 @@ SMALL_STUDY = {
     "name": "small",
     "title": "A small study for tests",
     "items": {"include": ["Q1", "Q57", "Q164", "Q152"]},
-    "training": {"epochs": 0.5, "checkpoint_steps": 2, "evaluate_steps": 4},
+    "training": {"epochs": 1.0, "checkpoint_steps": 2, "evaluate_steps": 4},
 }
 
 

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, sha256_of, write_table
 from tasks.study import Study, load_study
-from tasks.training import launcher, steps
+from tasks.training import launcher
 from tasks.training.checkpoints import newest_checkpoint
 from tasks.training.job import LOG
 from tasks.training.launcher import finetune
@@ -252,6 +252,8 @@ def test_two_trainers_do_not_share_a_work_folder(pairs: FileSet, model: FileSet,
 
 
 def test_the_standing_is_an_artifact_that_is_made_once_and_then_updated_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.training import steps  # not above: Prefect reads its settings when it is imported, and tests of flows make them
+
     calls: list[tuple[str, float, str]] = []
     monkeypatch.setattr(steps, "create_progress_artifact", lambda percent, *, key, description: calls.append((key, percent, description)) or 7)
     monkeypatch.setattr(steps, "update_progress_artifact", lambda made, percent, *, description: calls.append((str(made), percent, description)))
