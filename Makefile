@@ -51,9 +51,8 @@ test: $(READY)  ## all tests, with one small study on the real model and a real 
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
 	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py
 
-bench: $(READY)  ## the benchmarks: ours against named peers, paired
+bench: $(READY)  ## the benchmarks of intake and statistics (benchmarks.training needs TRL: its docstring says how)
 	@$(BIN)/python -m benchmarks.intake --json intake.json
-	@$(BIN)/python -m benchmarks.training --json training.json
 	@$(BIN)/python -m benchmarks.statistics --json statistics.json
 
 check: $(READY)  ## lint, format, types, SQL lint
