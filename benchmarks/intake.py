@@ -146,7 +146,7 @@ def _run_side(name: str, path: str, *, out: Path) -> None:
 def _study(shape: Shape, *, country: str) -> Study:
     """Every attitude, by sex, age and religion."""
     usual = load_study("country")
-    dimensions = {name: section for name, section in usual.dimensions.items() if name != "ethnicity"}
+    dimensions = {name: section.model_copy(update={"levels": {}}) for name, section in usual.dimensions.items() if name != "ethnicity"}
     survey = usual.survey.model_copy(update={"country": country, "wave": 6 if shape.codebook == INTEGRATED else None})
     return usual.model_copy(update={"survey": survey, "dimensions": dimensions, "items": usual.items.model_copy(update={"limit": None})})
 
