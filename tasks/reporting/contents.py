@@ -82,7 +82,7 @@ class Contents:
 
     @property
     def reader(self) -> str:
-        return str(setting(self.manifest, "study", "evaluation", "reader", default="likelihood"))
+        return str(self.summary.get("reader", "likelihood"))
 
     def statistic(self, *keys: str) -> Statistic | None:
         """A number of summary.json by its path, such as ("tuned", "accuracy", "ood_test")."""

@@ -33,7 +33,6 @@ SKILL_OVER = ("national_mode", "parent_mode", "additive")
 CONTROLS = ("blank_persona", "permuted_persona")
 SURVEY_FACTS = ("file_sha256", "version", "wave", "country", "respondents", "weighted")
 REQUIRED_TABLES = ("metrics", "pairs", "predictions")
-READER = "likelihood"
 
 Number = dict[str, float | None] | None
 
@@ -64,13 +63,15 @@ def write_summary(run_folder: Path, facts: Facts) -> dict[str, Any]:
 
 def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str, Any]:
     """summary.json from metrics, pairs, predictions and (when there is one) disparities. A run without training has no key `tuned`."""
-    scores = views.read_scores(views.comparable(tables["metrics"], reader=READER))
+    reader = reader_of(tables["predictions"])
+    scores = views.read_scores(views.comparable(tables["metrics"], reader=reader))
     models = ["base", "tuned"] if (tables["predictions"]["model"] == "tuned").any() else ["base"]
     accuracies = {name: _by_split(scores, "accuracy", model=name) for name in BASELINES}
     summary: dict[str, Any] = {
         "study": facts.study_name,
         "run_id": facts.run_id,
         "synthetic": bool(facts.survey["synthetic"]),
+        "reader": reader,
         "survey": {name: facts.survey[name] for name in SURVEY_FACTS},
         "pairs": _pairs(tables["pairs"]),
         **{model: {metric: _by_split(scores, metric, model=model) for metric in METRICS} | {"open_ended": None} for model in models},
@@ -83,15 +84,20 @@ def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str,
         "target_certainty": _by_split(scores, "accuracy", model=CEILING),
         "ceiling": _by_split(scores, "accuracy", model=CEILING) if facts.overlap == "disjoint" else None,
     }
-    disparities = views.comparable(tables.get("disparities"), reader=READER)
+    disparities = views.comparable(tables.get("disparities"), reader=reader)
     split = views.main_split(summary)
-    summary["disparity"] = _disparity(views.gap_rows(disparities, split=split), _tested(tables.get("disparities"), split=split))
+    summary["disparity"] = _disparity(views.gap_rows(disparities, split=split), _tested(tables.get("disparities"), split=split, reader=reader))
     return summary | {"gates": dict(facts.gates), "seconds": dict(facts.seconds)}
+
+
+def reader_of(predictions: pd.DataFrame) -> str:
+    """How the models' answers were taken: a served one is read as its server allows, whatever the study says."""
+    return str(predictions.loc[predictions["reader"] != "table", "reader"].iloc[0])
 
 
 def persona_changes_answer(predictions: pd.DataFrame, *, model: str) -> dict[str, Number]:
     """Share of a split's pairs whose choice with the persona differs from the choice with a blank one."""
-    ours = predictions[(predictions["model"] == model) & (predictions["reader"] == READER)]
+    ours = predictions[(predictions["model"] == model) & (predictions["reader"] == reader_of(predictions))]
     keyed = ours.set_index(["split", "item", "subgroup_id"])
     plain, blank = (keyed.loc[keyed["variant"] == variant, "choice"] for variant in ("plain", "blank_persona"))
     both = plain.to_frame("plain").join(blank.rename("blank"), how="inner")
@@ -168,11 +174,11 @@ def _disparity(rows: Iterable[views.GapRow], tested: Mapping[str, dict[str, Any]
     return {dimension: found | tested.get(dimension, {}) for dimension, found in gaps.items()}
 
 
-def _tested(disparities: pd.DataFrame | None, *, split: str) -> dict[str, dict[str, Any]]:
+def _tested(disparities: pd.DataFrame | None, *, split: str, reader: str) -> dict[str, dict[str, Any]]:
     """By dimension: `between` of each model and of the change, and the change's tests; of accuracy, plain prompts, the study's reader."""
     if disparities is None or "between" not in disparities:
         return {}
-    rows = disparities[(disparities["split"] == split) & (disparities["reader"] == READER) & (disparities["variant"] == "plain")]
+    rows = disparities[(disparities["split"] == split) & (disparities["reader"] == reader) & (disparities["variant"] == "plain")]
     rows = rows[(rows["metric"] == "accuracy") & (rows["weighting"] == "standardised") & rows["between"].notna()]
     return {str(dimension): _tests({str(row["model"]): row for row in group.to_dict("records")}) for dimension, group in rows.groupby("dimension")}
 

@@ -27,7 +27,7 @@ def answers(variant, choices):
 def test_the_summary_has_the_keys_that_the_design_names(made_up_run):
     summary = summary_of(made_up_run())
     assert list(summary) == [
-        "study", "run_id", "synthetic", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "differences",
+        "study", "run_id", "synthetic", "reader", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "differences",
         "target_certainty", "ceiling", "disparity", "gates", "seconds",
     ]  # fmt: skip
     assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions"}
