@@ -10,7 +10,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-system study test test-real bench check format
+.PHONY: help setup setup-system study up status down test test-faults test-real bench check format screenshots reference
 
 help:  ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
@@ -38,18 +38,31 @@ $(READY): pyproject.toml constraints.txt
 	@rm $(UNFINISHED)
 	@touch $@
 
-setup-system:  ## Debian packages that browser tests of the report need (as root)
+setup-system:  ## Debian packages that some tests need: a browser, a clock that can jump, PostgreSQL (as root)
 	apt-get update
-	apt-get install --yes --no-install-recommends chromium
+	apt-get install --yes --no-install-recommends chromium libfaketime postgresql
 
 study: $(READY)  ## the sample study, from the synthetic survey to the report
 	@$(BIN)/valuescape run sample
 
+up: $(READY)  ## Prefect on this machine: server with UI, work pools, deployments, automations, workers
+	@$(BIN)/python -m flows.operations up
+
+status: $(READY)  ## what of it runs
+	@$(BIN)/python -m flows.operations status
+
+down: $(READY)  ## end what `make up` started
+	@$(BIN)/python -m flows.operations down
+
 test: $(READY)  ## all tests, with one small study on the real model and a real server
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
 
+test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (most of an hour)
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/faults
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
+
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
-	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py
+	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py tests/fairness/test_real_overlap.py
 
 bench: $(READY)  ## the benchmarks of intake and statistics (benchmarks.training needs TRL: its docstring says how)
 	@$(BIN)/python -m benchmarks.intake --json intake.json
@@ -60,6 +73,12 @@ check: $(READY)  ## lint, format, types, SQL lint
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/sqlfluff lint sql
+
+screenshots: $(READY)  ## the README's pictures, of the newest run of the sample study (needs chromium: make setup-system)
+	@$(BIN)/python -m tests.reporting.screenshots workspace/runs/sample/latest docs
+
+reference: $(READY)  ## docs/reference, from the code and the newest run of the sample study
+	@$(BIN)/python -m tests.reference workspace/runs/sample/latest docs/reference
 
 format: $(READY)  ## let ruff and sqlfluff repair what they can
 	$(BIN)/ruff check --fix

@@ -3,7 +3,8 @@
     python -m benchmarks.training --json training.json [--quick] [--peer-python OTHER/bin/python]
 
 The sample study's own pairs and model, bfloat16 where the machine computes it, LoRA r=16 on all linear layers, objective tokens (the next-token loss
-on the modal answer), the same pairs in the same order and 32 of them a step. Sides take turns, each in a process of its own:
+on the modal answer), the same pairs in the same order. A step has the study's own 4 questions x 8 pairs or, as packing gains with its size, twice as
+many: 4 x 16, in all that ends in `_64`. Sides take turns, each in a process of its own:
 
 - packed, padded: ours, and what a model that cannot be packed falls back to.
 - trl: prompt-completion data, completion-only loss, no gradient checkpointing, at the best of several batch sizes; trl_defaults: as it comes.
@@ -14,10 +15,7 @@ TRL is not among the project's dependencies: `pip install trl` in an environment
 
 import argparse
 import json
-import os
-import resource
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
@@ -27,45 +25,22 @@ from typing import Any
 
 import torch
 
-from tasks.intake.ingest import ingest, read_report
-from tasks.intake.synthetic import write_synthetic_survey
-from tasks.prompting.pairs import build_pairs
+from benchmarks.sides import ORDERS, Clock, leave_side, pairs_file, prepare_sample, run_side
 from tasks.prompting.tree import PromptEncoder
-from tasks.study import ModelSection, TrainingSection, load_study
-from tasks.subgroups.marts import build_marts
+from tasks.study import ModelSection, TrainingSection
 from tasks.training.dataset import Batching, Example, best_grouping, read_examples, steps_of_epoch
 from tasks.training.forward import OptionScorer
-from tasks.training.launcher import MEMORY, THREADS
 from tasks.training.lora import load_lora, with_lora
-from tasks.training.model import load_model, prepare_model
+from tasks.training.model import load_model
 from tasks.training.optimisation import Trainer, Weigher
 from tasks.training.packing import stream_length
 
 ROUNDS, STEPS = 3, 9
 PEER_BATCHES = (4, 8, 16)
 TRAINING = TrainingSection(objective="tokens", epochs=1.0)
+STEP_SIZES = {"": TRAINING.pairs_per_question, "_64": 16}  # pairs of a question in a step, by how the sides' names end
 PAPER_PAIRS = 20_877  # of Tan et al. (2026)
-ORDERS = {"question_first": "pairs", "persona_first": "pairs_persona_first"}
 SEED = 7
-
-
-class Clock:
-    """When steps ended, by the clock and by this process's own time, which what else the machine does leaves alone."""
-
-    def __init__(self) -> None:
-        self.ends: list[tuple[float, float]] = []
-
-    def tick(self) -> None:
-        self.ends.append((time.monotonic(), time.process_time()))
-
-    @property
-    def seconds(self) -> float:
-        return self.ends[-1][0] - self.ends[0][0]
-
-    def speed(self, samples: int) -> dict[str, Any]:
-        """Of the samples after the first step."""
-        busy = self.ends[-1][1] - self.ends[0][1]
-        return {"samples_per_second": round(samples / self.seconds, 2), "samples_per_cpu_second": round(samples / busy, 2)}
 
 
 def main() -> None:
@@ -83,29 +58,20 @@ def main() -> None:
         _run_side(*arguments.side, steps=arguments.steps, out=arguments.json)
         return
     with tempfile.TemporaryDirectory() as name:
-        _prepare(Path(name))
+        prepare_sample(Path(name))
         results = _measure(Path(name), peer=arguments.peer_python, steps=arguments.steps, rounds=arguments.rounds)
     arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
 
 
-def _prepare(folder: Path) -> None:
-    """The model, and the sample study's pairs in both orders."""
-    study = load_study("sample")
-    (folder / "model").symlink_to(prepare_model("sample", cache=folder / "models").folder)
-    staged = ingest(write_synthetic_survey(folder / "survey"), section=study.survey, dimensions=study.dimensions, folder=folder / "staged")
-    marts = build_marts(staged, study, folder=folder / "marts")
-    for order, name in ORDERS.items():
-        ordered = study.model_copy(update={"prompt": study.prompt.model_copy(update={"order": order})})
-        build_pairs(marts, ordered, populations=read_report(staged)["populations"], folder=folder / name)
-
-
 def _measure(folder: Path, *, peer: str, steps: int, rounds: int) -> dict[str, Any]:
     tried = {size: _side(f"trl {size}", folder, python=peer, steps=2)["samples_per_second"] for size in PEER_BATCHES}
     best = max(tried, key=lambda size: float(tried[size]))
-    sides = {"packed": "packed", "trl": f"trl {best}", **{name: name for name in ("padded", "persona_first", "persona_first_padded")}}
+    sides = {"persona_first": "persona_first", "persona_first_padded": "persona_first_padded"}
+    for end in STEP_SIZES:
+        sides |= {f"packed{end}": f"packed{end}", f"trl{end}": f"trl{end} {best}", f"padded{end}": f"padded{end}"}
     found = [
-        {name: _side(side, folder, python=peer if name == "trl" else sys.executable, steps=steps) for name, side in sides.items()}
+        {name: _side(side, folder, python=peer if name.startswith("trl") else sys.executable, steps=steps) for name, side in sides.items()}
         for _ in range(rounds)
     ]
     found[0]["trl_defaults"] = _side("trl_defaults", folder, python=peer, steps=steps)
@@ -116,50 +82,48 @@ def _compared(rounds: list[dict[str, Any]]) -> dict[str, Any]:
     def ratio(ours: str, theirs: str, *, by: str = "samples_per_second") -> float:
         return round(statistics.median(float(one[ours][by]) / float(one[theirs][by]) for one in rounds if theirs in one), 2)
 
-    speed = statistics.median(one["packed"]["samples_per_second"] for one in rounds)
-    return {
-        "ratio_vs_trl": ratio("packed", "trl"),
-        "ratio_vs_trl_in_cpu_time": ratio("packed", "trl", by="samples_per_cpu_second"),
-        "ratio_vs_padded": ratio("packed", "padded"),
+    def by_step_size(end: str) -> dict[str, float]:
+        packed, trl, speed = f"packed{end}", f"trl{end}", statistics.median(one[f"packed{end}"]["samples_per_second"] for one in rounds)
+        return {
+            f"ratio_vs_trl{end}": ratio(packed, trl),
+            f"ratio_vs_trl_in_cpu_time{end}": ratio(packed, trl, by="samples_per_cpu_second"),
+            f"ratio_vs_padded{end}": ratio(packed, f"padded{end}"),
+            f"held_out_loss_vs_trl{end}": round(rounds[0][packed]["held_out_loss"] / rounds[0][trl]["held_out_loss"], 4),
+            f"minutes_per_epoch_of_the_paper{end}": round(PAPER_PAIRS / speed / 60, 1),
+        }
+
+    others = {
         "ratio_persona_first_vs_padded": ratio("persona_first", "persona_first_padded"),
         "ratio_vs_trl_defaults": ratio("packed", "trl_defaults"),
-        "held_out_loss_vs_trl": round(rounds[0]["packed"]["held_out_loss"] / rounds[0]["trl"]["held_out_loss"], 4),
-        "minutes_per_epoch_of_the_paper": round(PAPER_PAIRS / speed / 60, 1),
     }
+    return {**by_step_size(""), **by_step_size("_64"), **others}
 
 
 def _side(name: str, folder: Path, *, python: str, steps: int) -> dict[str, Any]:
-    out = folder / "side.json"
-    command = [python, "-m", "benchmarks.training", "--json", str(out), "--steps", str(steps), "--side", name, str(folder)]
-    environment = {**THREADS, **MEMORY, **os.environ, "HF_HUB_OFFLINE": "1", "TOKENIZERS_PARALLELISM": "false"}
-    subprocess.run(command, check=True, env=environment)
-    side: dict[str, Any] = json.loads(out.read_text(encoding="utf-8"))
-    print(name, side, flush=True)
-    return side
+    return run_side("benchmarks.training", name, folder, python=python, options={"steps": steps})
 
 
 def _run_side(name: str, folder_name: str, *, steps: int, out: Path) -> None:
-    folder = Path(folder_name)
+    folder, kind = Path(folder_name), name.split()[0]
+    end = "_64" if kind.endswith("_64") else ""
     sides: dict[str, Callable[[], dict[str, Any]]] = {
-        "packed": lambda: _ours(folder, "question_first", packed=True, steps=steps),
-        "padded": lambda: _ours(folder, "question_first", packed=False, steps=steps),
+        "packed": lambda: _ours(folder, "question_first", packed=True, steps=steps, size=STEP_SIZES[end]),
+        "padded": lambda: _ours(folder, "question_first", packed=False, steps=steps, size=STEP_SIZES[end]),
         "persona_first": lambda: _ours(folder, "persona_first", packed=True, steps=steps),
         "persona_first_padded": lambda: _ours(folder, "persona_first", packed=False, steps=steps),
-        "trl": lambda: _trl(folder, steps=steps, settings=_settings(int(name.split()[1]))),
+        "trl": lambda: _trl(folder, steps=steps, settings=_settings(int(name.split()[1]), size=STEP_SIZES[end]), size=STEP_SIZES[end]),
         "trl_defaults": lambda: _trl(folder, steps=2 * steps, settings={}),
     }
-    found = sides[name.split()[0]]()
-    found["peak_gib"] = round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2)
-    out.write_text(json.dumps(found), encoding="utf-8")
+    leave_side(sides[kind.removesuffix("_64")](), out)
 
 
 def _read(folder: Path, order: str, *, split: str, tokenizer: Any) -> list[Example]:
-    return read_examples(folder / ORDERS[order] / "tables" / "pairs.parquet", PromptEncoder(tokenizer), split=split, objective="tokens")
+    return read_examples(pairs_file(folder, order), PromptEncoder(tokenizer), split=split, objective="tokens")
 
 
-def _steps(examples: list[Example], *, count: int) -> list[list[Example]]:
-    batching = Batching(TRAINING.questions_per_step, TRAINING.pairs_per_question, SEED)
-    whole = TRAINING.questions_per_step * TRAINING.pairs_per_question
+def _steps(examples: list[Example], *, count: int, size: int) -> list[list[Example]]:
+    batching = Batching(TRAINING.questions_per_step, size, SEED)
+    whole = TRAINING.questions_per_step * size
     found = steps_of_epoch(examples, batching=batching, grouping=best_grouping(examples, batching=batching), epoch=0)
     return sorted(found, key=lambda step: abs(len(step) - whole))[:count]
 
@@ -172,11 +136,11 @@ def _trainer(model: Any, *, packed: bool) -> Trainer:
     return Trainer(Accelerator(cpu=True), OptionScorer(model, packed=packed), optimizer, TRAINING, Weigher([], TRAINING), TRAINING.pairs_per_forward)
 
 
-def _ours(folder: Path, order: str, *, packed: bool, steps: int) -> dict[str, Any]:
+def _ours(folder: Path, order: str, *, packed: bool, steps: int, size: int = TRAINING.pairs_per_question) -> dict[str, Any]:
     torch.manual_seed(SEED)
     loaded = load_model(folder / "model", ModelSection())
     model = with_lora(loaded.model, rank=TRAINING.lora_rank, alpha=TRAINING.lora_alpha).eval()
-    trainer, chosen = _trainer(model, packed=packed), _steps(_read(folder, order, split="train", tokenizer=loaded.tokenizer), count=steps)
+    trainer, chosen = _trainer(model, packed=packed), _steps(_read(folder, order, split="train", tokenizer=loaded.tokenizer), count=steps, size=size)
     schedule = torch.optim.lr_scheduler.LinearLR(trainer.optimizer, 1.0, 0.0, total_iters=steps)
     clock = Clock()
     for step in chosen:
@@ -193,8 +157,8 @@ def _ours(folder: Path, order: str, *, packed: bool, steps: int) -> dict[str, An
     }
 
 
-def _settings(batch: int) -> dict[str, Any]:
-    together = TRAINING.questions_per_step * TRAINING.pairs_per_question
+def _settings(batch: int, *, size: int) -> dict[str, Any]:
+    together = TRAINING.questions_per_step * size
     return {
         "per_device_train_batch_size": batch, "gradient_accumulation_steps": together // batch, "gradient_checkpointing": False,
         "completion_only_loss": True, "learning_rate": TRAINING.learning_rate, "lr_scheduler_type": "linear", "warmup_steps": 0, "weight_decay": 0.0,
@@ -202,7 +166,7 @@ def _settings(batch: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _trl(folder: Path, *, steps: int, settings: dict[str, Any]) -> dict[str, Any]:
+def _trl(folder: Path, *, steps: int, settings: dict[str, Any], size: int = TRAINING.pairs_per_question) -> dict[str, Any]:
     """SFTTrainer over the same pairs in the same order; its adapter's held-out loss is computed by ours."""
     from datasets import Dataset  # type: ignore[import-not-found]
     from peft import LoraConfig
@@ -221,7 +185,8 @@ def _trl(folder: Path, *, steps: int, settings: dict[str, Any]) -> dict[str, Any
             return SequentialSampler(dataset if dataset is not None else self.train_dataset)
 
     loaded, out = load_model(folder / "model", ModelSection()), folder / "trl"
-    chosen = [one for step in _steps(_read(folder, "question_first", split="train", tokenizer=loaded.tokenizer), count=max(steps, 4)) for one in step]
+    train = _read(folder, "question_first", split="train", tokenizer=loaded.tokenizer)
+    chosen = [one for step in _steps(train, count=max(steps, 4), size=size) for one in step]
     lora = LoraConfig(r=TRAINING.lora_rank, lora_alpha=TRAINING.lora_alpha, lora_dropout=0.0, target_modules="all-linear", task_type="CAUSAL_LM")
     arguments = SFTConfig(
         output_dir=str(out), max_steps=steps, save_strategy="no", report_to=[], use_cpu=True, bf16=False, seed=SEED, logging_steps=10**6,

@@ -1,4 +1,4 @@
-"""The command line: valuescape run | inspect | runs | report.
+"""The command line: valuescape run | inspect | codebook | runs | report | compare | ask | clean.
 
 Exit codes: 0 done; 1 a gate or a step failed; 2 the user's input is wrong; 130 interrupted.
 """
@@ -8,8 +8,9 @@ import os
 import sys
 import traceback
 import webbrowser
+from datetime import timedelta
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -17,6 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.records import read_manifest, run_folders
+from flows.rerun import compare_tables, find_run, rerun
 from flows.server import local_server
 from tasks.errors import InputError, InterruptedRunError, ValuescapeError
 from tasks.files import make_workspace
@@ -30,43 +32,75 @@ console = Console()
 
 Workspace = Annotated[Path, typer.Option(envvar="VALUESCAPE_HOME", help="Folder that holds surveys, runs and results.")]
 WORKSPACE = Path("workspace")
+FinetuneOn = Annotated[
+    Literal["inline", "gpu"], typer.Option(envvar="VALUESCAPE_FINETUNE_ON", help="Fine-tune in the run, or on the work pool gpu (after `make up`).")
+]
 
 
 @app.command()
 def run(
-    study: Annotated[str, typer.Argument(help=f"One of {', '.join(shipped_studies())}, or the path of a YAML file.")],
+    study: Annotated[str | None, typer.Argument(help=f"One of {', '.join(shipped_studies())}, or the path of a YAML file.")] = None,
     survey: Annotated[list[Path] | None, typer.Option(help="The survey file, instead of the study's own; repeated for several.")] = None,
     country: Annotated[list[str] | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries; repeated, or ALL.")] = None,
     model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, or a model folder.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, for example training.epochs=3.")] = None,
     codebook: Annotated[Path | None, typer.Option(help="A codebook of yours, for a wave that has none (`valuescape codebook`).")] = None,
+    from_: Annotated[str | None, typer.Option("--from", metavar="RUN", help="Instead of a study: what this run was, exactly, once more.")] = None,
     workspace: Workspace = WORKSPACE,
     fresh: Annotated[bool, typer.Option("--fresh", help="Compute everything again, whatever is stored.")] = False,
+    finetune_on: FinetuneOn = "inline",
 ) -> None:
     """Run a whole study. Example: valuescape run country --survey F00010885-WVS_Wave_7.xlsx
 
     What succeeded before is reused; repeating the command after a failure goes on where it stopped.
     """
+    if (study is None) == (from_ is None):
+        raise InputError("give a study, or a run with --from RUN: one of the two. `valuescape run sample` is the sample study")
+    if from_ is not None:
+        if country or model or set_ or codebook:
+            raise InputError("--from takes a run as it was: leave out --country, --model, --set and --codebook, or run the study by its name")
+        _run_again(find_run(from_, workspace), surveys=survey or [], workspace=workspace, fresh=fresh)
+        return
+    assert study is not None
     set_ = [*(set_ or []), *([f"survey.codebook={json.dumps(str(codebook.resolve()))}"] if codebook else [])]
     parameters: dict[str, Any] = {
-        "study": study if study in shipped_studies() else str(Path(study).resolve()),
+        "study": str(Path(study).resolve()) if study not in shipped_studies() and Path(study).is_file() else study,
         "surveys": [str(path) for path in survey or []],
         "country": country,
         "model": model,
         "overrides": set_,
         "workspace": str(workspace.resolve()),
         "fresh": fresh,
+        "finetune_on": finetune_on,
     }
-    choices = overridden(set_, surveys=parameters["surveys"], country=country, model=model)
-    checked = load_study(study, overrides=choices)
+    _show_result(_run(parameters, workspace=workspace))
+
+
+def _run_again(before: Path, *, surveys: list[Path], workspace: Path, fresh: bool) -> None:
+    """The run's study once more; says what is not as it was, and whether the tables are."""
+    again = rerun(before, workspace=workspace, surveys=surveys)
+    for difference in again.differs:
+        console.print(f"Not as in run {before.name}: {difference}.", soft_wrap=True, style="yellow")
+    folder = _run({"study": str(again.study), "workspace": str(workspace.resolve()), "fresh": fresh}, workspace=workspace)
+    _show_result(folder)
+    same, others = compare_tables(before, folder)
+    console.print(f"{len(same)} tables are those of run {before.name} to the last byte.")
+    if others:
+        console.print(f"{len(others)} are not: {', '.join(others)}.", style="yellow")
+
+
+def _run(parameters: dict[str, Any], *, workspace: Path) -> Path:
+    """Check what is given, then run it; returns the run's folder."""
+    choices = overridden(**{name: parameters.get(name) for name in ("overrides", "surveys", "country", "model")})
+    checked = load_study(parameters["study"], overrides=choices)
     _refuse_early(checked, workspace)
     parameters |= _whole_paths(checked)
     try:
         folder = _execute(parameters, home=workspace / "prefect")
     except KeyboardInterrupt as error:
-        again = "the same command without --fresh uses its finished steps" if fresh else "the same command goes on from there"
+        again = "the same command without --fresh uses its finished steps" if parameters["fresh"] else "the same command goes on from there"
         raise InterruptedRunError(f"interrupted; what was done is kept, and {again}") from error
-    _show_result(folder)
+    return folder
 
 
 def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
@@ -149,7 +183,8 @@ def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option
     if as_json:
         typer.echo(json.dumps(listed, indent=1))
         return
-    table = Table("study", Column("run", no_wrap=True), "status", "survey", Column("error", no_wrap=True, overflow="ellipsis"))
+    whole = [Column(name, no_wrap=True) for name in ("study", "run", "status", "survey")]
+    table = Table(*whole, Column("error", no_wrap=True, overflow="ellipsis", ratio=1), expand=True)
     for row in listed:
         first_line = str(row["error"] or "").partition("\n")[0]
         table.add_row(row["study_name"], row["run_id"], row["status"], "synthetic" if row["synthetic"] else "real", Text(first_line))
@@ -169,6 +204,83 @@ def report(
         webbrowser.open(page.as_uri())
 
 
+@app.command()
+def compare(
+    runs: Annotated[list[str], typer.Argument(help="Ids or folders of finished runs, or names of studies for their newest ones; two or more.")],
+    out: Annotated[Path, typer.Option(help="The page.")] = Path("compare.html"),
+    other_surveys: Annotated[bool, typer.Option("--other-surveys", help="Compare runs on different surveys, too.")] = False,
+    workspace: Workspace = WORKSPACE,
+    open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
+) -> None:
+    """Write a page with several runs side by side. Example: valuescape compare country my-study --out compare.html"""
+    from tasks.reporting.compare import write_comparison_page
+
+    folders = [_finished(find_run(run, workspace)) for run in runs]
+    page = write_comparison_page(folders, out=out, other_surveys=other_surveys).resolve()
+    typer.echo(page)
+    if open_:
+        webbrowser.open(page.as_uri())
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Option(help="A question's code, or words of its wording.")],
+    persona: Annotated[str, typer.Option(metavar="DIMENSION=LEVEL,...", help="Whom to ask; everybody when left out.")] = "",
+    run: Annotated[str | None, typer.Option(help="A run's id or a study's name; the newest finished run when left out.")] = None,
+    workspace: Workspace = WORKSPACE,
+    as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
+) -> None:
+    """Ask a run's models one question, beside the survey. Example: valuescape ask --persona sex=Female,religion=Muslim --question Q6"""
+    from tasks.evaluation.single import AskedRun, ask_one
+    from tasks.reporting.bars import answer_table
+
+    folder = _report_of(run, workspace).parents[1]
+    manifest = read_manifest(folder)
+    asked = AskedRun.of(folder, Study.model_validate(manifest["study"]), populations=manifest["survey"]["populations"])
+    answer = ask_one(asked, persona=persona, question=question, models=workspace.resolve() / "models")
+    if as_json:
+        typer.echo(json.dumps({"run_id": manifest["run_id"], "synthetic": manifest["synthetic"], **answer.to_json()}, indent=1))
+        return
+    if manifest["synthetic"]:
+        console.print("SYNTHETIC SURVEY, evidence of nothing.", style="yellow")
+    console.print(answer_table(answer))
+
+
+@app.command()
+def clean(
+    older_than: Annotated[int | None, typer.Option(metavar="DAYS", min=0, help="Runs older than this; 30 when no size is given either.")] = None,
+    max_size: Annotated[float | None, typer.Option(metavar="GB", min=0, help="The oldest runs, until the workspace is not larger.")] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only list.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask, for scripts.")] = False,
+    workspace: Workspace = WORKSPACE,
+) -> None:
+    """List old runs with what only they used, and remove them once you say so. Example: valuescape clean --older-than 90
+
+    Never the newest finished run of a study, nor what a run that stays uses.
+    """
+    from flows.retention import plan_removal, remove
+
+    days = 30 if older_than is None and max_size is None else older_than
+    plan = plan_removal(
+        workspace.resolve(),
+        older_than=None if days is None else timedelta(days=days),
+        at_most_bytes=None if max_size is None else int(max_size * 1e9),
+    )
+    if not plan.entries:
+        console.print(f"Nothing to remove in {workspace.resolve()}.", soft_wrap=True)
+        return
+    table = Table("what", Column("name", no_wrap=True), "last written")
+    for entry in plan.entries:
+        table.add_row(entry.kind, entry.name, f"{entry.touched:%Y-%m-%d %H:%M}")
+    console.print(table)
+    console.print(f"Removing them frees {plan.freed_bytes / 1e9:.2f} GB.")
+    if dry_run or not (yes or (sys.stdin.isatty() and typer.confirm("Remove them?"))):
+        console.print("Nothing was removed." if dry_run or sys.stdin.isatty() else "Nothing was removed: without a terminal, say --yes.")
+        return
+    left = remove(plan)
+    console.print("\n".join(["Removed.", *(f"Left: {reason}" for reason in left)]), soft_wrap=True, markup=False)
+
+
 def _report_of(run: str | None, workspace: Path) -> Path:
     finished = [folder for folder in run_folders(workspace) if read_manifest(folder)["status"] == "finished"]
     wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
@@ -176,6 +288,14 @@ def _report_of(run: str | None, workspace: Path) -> Path:
         known = ", ".join(sorted({folder.parent.name for folder in finished})) or "none"
         raise InputError(f"no finished run {run or ''} in {workspace.resolve()} (finished studies: {known}). `valuescape runs` lists all runs")
     return (wanted[-1] / "report" / "index.html").resolve()
+
+
+def _finished(folder: Path) -> Path:
+    """Raises InputError for a run that did not come to its end."""
+    manifest = read_manifest(folder)
+    if manifest["status"] != "finished":
+        raise InputError(f"run {manifest['run_id']} is {manifest['status']}, expected a finished one. Repeat its command first")
+    return folder
 
 
 def _read(path: Path) -> Any:

@@ -52,14 +52,14 @@ def run_deployed(parameters: dict[str, Any]) -> Path | None:
     except httpx.TransportError as error:
         raise StepError(
             f"the Prefect server does not answer ({type(error).__name__}). A worker goes on with the run that it has; start the server again "
-            "(README, For ops), then repeat the command"
+            "(docs/operations.md), then repeat the command"
         ) from error
     return _folder(ended, workspace=workspace) if ended else None
 
 
 def _run(client: SyncPrefectClient, parameters: dict[str, Any], *, workspace: Path) -> FlowRun | None:
-    deployment = _deployment(client)
-    if deployment is None or not _has_worker(client, deployment):
+    deployment = deployment_named(client, DEPLOYMENT)
+    if deployment is None or not has_worker(client, deployment):
         return None
     run = client.create_flow_run_from_deployment(deployment.id, parameters=parameters)
     logger.info("a worker is up: run %s goes through the deployment %s (work pool %s)", _id_of(run), DEPLOYMENT, deployment.work_pool_name)
@@ -70,14 +70,16 @@ def _run(client: SyncPrefectClient, parameters: dict[str, Any], *, workspace: Pa
         raise
 
 
-def _deployment(client: SyncPrefectClient) -> DeploymentResponse | None:
+def deployment_named(client: SyncPrefectClient, name: str) -> DeploymentResponse | None:
+    """None when the server has none of that name, `flow/deployment`."""
     try:
-        return client.read_deployment_by_name(DEPLOYMENT)
+        return client.read_deployment_by_name(name)
     except ObjectNotFound:
         return None
 
 
-def _has_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
+def has_worker(client: SyncPrefectClient, deployment: DeploymentResponse) -> bool:
+    """Whether a worker of the deployment's pool has been heard of lately."""
     workers = client.read_workers_for_work_pool(deployment.work_pool_name) if deployment.work_pool_name else []
     heard = [worker.last_heartbeat_time for worker in workers if worker.status is WorkerStatus.ONLINE and worker.last_heartbeat_time]
     # A worker that ended is online to Prefect for another minute and a half.
@@ -93,13 +95,13 @@ def _follow(client: SyncPrefectClient, run_id: UUID, *, deployment: DeploymentRe
     heard = time.monotonic()
     while True:
         run = client.read_flow_run(run_id)
-        if _show_lines(client, run_id, shown=shown):
+        if pass_on_lines(client, run_id, shown=shown):
             heard = time.monotonic()
         if run.state is None or run.state.is_final():
             time.sleep(LATE_SECONDS)
-            _show_lines(client, run_id, shown=shown)
+            pass_on_lines(client, run_id, shown=shown)
             return run
-        if run.state.is_scheduled() and not _has_worker(client, deployment):
+        if run.state.is_scheduled() and not has_worker(client, deployment):
             logger.warning("the worker went away before it took the run; it is run here instead")
             client.set_flow_run_state(run_id, Cancelled(message="no worker took it"), force=True)
             return None
@@ -117,7 +119,7 @@ def _refuse_dead(run: FlowRun, *, workspace: Path) -> None:
         raise StepError(f"the process of run {_id_of(run)} is gone, and its worker with it. Start a worker, then repeat the command: it goes on")
 
 
-def _show_lines(client: SyncPrefectClient, run_id: UUID, *, shown: set[UUID]) -> bool:
+def pass_on_lines(client: SyncPrefectClient, run_id: UUID, *, shown: set[UUID]) -> bool:
     """Pass on what the project itself said in the run since the last time; lines may arrive late, and not in their order."""
     newest = client.read_logs(LogFilter(flow_run_id=LogFilterFlowRunId(any_=[run_id])), limit=LINES_AT_ONCE, sort=LogSort.TIMESTAMP_DESC)
     new = [line for line in reversed(newest) if line.id not in shown and line.name == OURS]

@@ -31,16 +31,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import NamedTuple
+from urllib.parse import urlsplit
 
+from flows.background import PROJECT, is_locked, keep_last_log, locked, try_lock, wait_until
 from tasks.errors import InputError, StepError
 from tasks.files import write_json
 
-PROJECT = Path(__file__).resolve().parents[1]
 HOST = "127.0.0.1"
 STARTUP_SECONDS = 120.0
 SHUTDOWN_SECONDS = 15.0
 RECORDING_SECONDS = 10.0
+WATCH_SECONDS = 1.0
 LOG_LINES = 15
 
 SETTINGS = {
@@ -89,7 +91,7 @@ def local_server(home: Path) -> Iterator[Server]:
     before = {name: os.environ.get(name) for name in NAMES}
     try:
         apply_settings()
-        given = _given_server()
+        given = server_url()
         if given:
             yield Server(given, started_here=False)
             return
@@ -99,7 +101,7 @@ def local_server(home: Path) -> Iterator[Server]:
         _restore(before)
 
 
-def _given_server() -> str | None:
+def server_url() -> str | None:
     """The user's server, when PREFECT_API_URL names one that answers."""
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
     if url and not _answers(url):
@@ -121,35 +123,36 @@ def _own_server(home: Path) -> Iterator[Server]:
     """The workspace's server, found or started; its last user ends it."""
     _make_folder(home)
     since = datetime.now(UTC)
-    with _locked(home / "users.lock", fcntl.LOCK_SH) as users:
+    with locked(home / "users.lock", fcntl.LOCK_SH) as users:
         try:
             server = _found_or_started(home)
             os.environ.update(PREFECT_HOME=str(home), PREFECT_API_URL=server.url)
             yield server
         finally:
             _send_what_waits()
-            if _try_lock(users):  # nobody else uses it, and whoever comes now waits until it is gone
+            if try_lock(users):  # nobody else uses it, and whoever comes now waits until it is gone
                 _wait_until_recorded(home, since)
                 _stop(home)
 
 
 def _found_or_started(home: Path) -> Server:
-    with _locked(home / "start.lock", fcntl.LOCK_EX):
-        running = _is_alive(home)
+    with locked(home / "start.lock", fcntl.LOCK_EX):
+        running = is_alive(home)
         if not running:
             logger.info("starting a Prefect server (about 10 seconds); its log: %s", home / "server.log")
-            _launch(home)
+            _launch(home, port=int(os.environ.get("PREFECT_SERVER_API_PORT", "0")))
         url = _wait_until_it_answers(home)
     logger.info("Prefect server: %s%s", url.removesuffix("/api"), " (was running)" if running else "")
     return Server(url, started_here=not running)
 
 
-def _launch(home: Path) -> None:
-    """Start the server process; it inherits server.lock held, so that there is no moment without."""
-    with socket.create_server((HOST, int(os.environ.get("PREFECT_SERVER_API_PORT", "0")))) as free:  # 0: any that is free
+def _launch(home: Path, *, port: int) -> None:
+    """Start the server process (port 0: on any that is free); it inherits server.lock held, so that there is no moment without."""
+    with socket.create_server((HOST, port)) as free:
         port = free.getsockname()[1]
     (home / "server.json").unlink(missing_ok=True)
-    with _locked(home / "server.lock", fcntl.LOCK_EX) as held, (home / "server.log").open("wb") as log:
+    keep_last_log(home / "server.log")
+    with locked(home / "server.lock", fcntl.LOCK_EX) as held, (home / "server.log").open("wb") as log:
         subprocess.Popen(
             [sys.executable, "-m", "flows.server", str(home), str(port)],
             cwd=PROJECT,
@@ -174,7 +177,7 @@ def _wait_until_it_answers(home: Path) -> str:
         url = _record(home).get("url")
         if url and _answers(url):
             return url
-        if not _is_alive(home):
+        if not is_alive(home):
             raise StepError(f"the Prefect server ended while it started. The end of {home / 'server.log'}:\n{_end_of_log(home)}")
         time.sleep(0.2)
     raise StepError(
@@ -206,7 +209,7 @@ def _send_what_waits() -> None:
 def _wait_until_recorded(home: Path, since: datetime) -> None:
     """The server writes task states down behind their arrival, and drops its queue at its end: wait until none of this run's is open."""
     deadline, settled = time.monotonic() + RECORDING_SECONDS, 0
-    while settled < 2 and time.monotonic() < deadline and _is_alive(home):
+    while settled < 2 and time.monotonic() < deadline and is_alive(home):
         time.sleep(0.3)
         settled = settled + 1 if _open_tasks(_record(home).get("url", ""), since) == 0 else 0
 
@@ -227,21 +230,15 @@ def _stop(home: Path) -> None:
     """End the server by its process id, which server.lock vouches for."""
     for order in (signal.SIGTERM, signal.SIGKILL):
         pid = _record(home).get("pid")
-        if pid is None or not _is_alive(home):
+        if pid is None or not is_alive(home):
             return
         os.kill(int(pid), order)
-        _wait_until_it_ends(home)
+        wait_until(lambda: not is_alive(home), seconds=SHUTDOWN_SECONDS)
 
 
-def _wait_until_it_ends(home: Path) -> None:
-    deadline = time.monotonic() + SHUTDOWN_SECONDS
-    while _is_alive(home) and time.monotonic() < deadline:
-        time.sleep(0.05)
-
-
-def _is_alive(home: Path) -> bool:
-    with (home / "server.lock").open("ab") as file:
-        return not _try_lock(file)
+def is_alive(home: Path) -> bool:
+    """Whether the workspace's server runs."""
+    return is_locked(home / "server.lock")
 
 
 def _record(home: Path) -> dict[str, str]:
@@ -263,22 +260,6 @@ def _make_folder(home: Path) -> None:
         raise InputError(f"cannot write in {home}: {error.strerror}. Choose a folder of yours with --workspace") from error
 
 
-@contextmanager
-def _locked(path: Path, kind: int) -> Iterator[IO[bytes]]:
-    """Hold a lock; closing, not unlocking, gives it up, so that a process that inherited the file goes on holding it."""
-    with path.open("ab") as file:
-        fcntl.flock(file, kind)
-        yield file
-
-
-def _try_lock(file: IO[bytes]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
 def _url(port: str | int) -> str:
     return f"http://{HOST}:{port}/api"
 
@@ -292,19 +273,32 @@ def _serve(home: Path, port: str) -> None:
 
 
 def _end_with_last_user(home: Path) -> None:
-    with _locked(home / "users.lock", fcntl.LOCK_EX):
+    with locked(home / "users.lock", fcntl.LOCK_EX):
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(SHUTDOWN_SECONDS)
         os.kill(os.getpid(), signal.SIGKILL)
 
 
 def _keep(home: Path) -> None:
-    """A user of the workspace's server who stays until Ctrl-C or SIGTERM, so that the server stays."""
+    """A user of the workspace's server who stays until Ctrl-C or SIGTERM, so that the server stays; and who starts it again when it dies."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with suppress(KeyboardInterrupt), local_server(home) as server:
         address = server.url.removesuffix("/api")
         print(f"Prefect server on {home}: {address}. Ctrl-C ends it. For workers: export PREFECT_API_URL={server.url}", flush=True)
-        signal.pause()
+        while True:
+            time.sleep(WATCH_SECONDS)
+            _revive(home, server.url)
+
+
+def _revive(home: Path, url: str) -> None:
+    """On the same port: workers and runs go on asking there."""
+    if is_alive(home):
+        return
+    with locked(home / "start.lock", fcntl.LOCK_EX):
+        if not is_alive(home):
+            print(f"the server on {url} ended; it is started again", flush=True)
+            _launch(home, port=int(urlsplit(url).port or 0))
+            _wait_until_it_answers(home)
 
 
 if __name__ == "__main__":

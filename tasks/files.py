@@ -43,9 +43,9 @@ class FileSet(BaseModel):
         (name,) = self.files
         return self.path(name)
 
-    def read(self, table: str) -> pd.DataFrame:
+    def read(self, table: str, *, under: str = "tables") -> pd.DataFrame:
         """A table of the set as a frame."""
-        return pd.read_parquet(self.path(f"tables/{table}.parquet"))
+        return pd.read_parquet(self.path(f"{under}/{table}.parquet"))
 
     def holds(self) -> bool:
         """True when every file still exists with the recorded content."""
@@ -174,7 +174,7 @@ def make_workspace(workspace: Path) -> None:
     """The workspace for this user alone: it holds survey rows. Raises InputError when it cannot be written."""
     try:
         workspace.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for folder in ("surveys", "runs", "training"):  # a workspace that was there before may be open to others
+        for folder in ("surveys", "runs", "training", "landed"):  # a workspace that was there before may be open to others
             (workspace / folder).mkdir(exist_ok=True)
             (workspace / folder).chmod(0o700)
         probe = workspace / f".probe.{os.getpid()}"

@@ -3,7 +3,8 @@
 @task(cache_key_fn=content_key("marts", version=1), **STORED, **TRIED_AGAIN)
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,23 +19,30 @@ PLACES = ("folder", "workspace")
 STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
-def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read: tuple[Path, ...] = ()) -> Callable[[Any, Mapping[str, Any]], str]:
-    """A cache key of what a step reads: the contents of its files, plain values, these sections of the study, and what it reads of the project.
+@dataclass(frozen=True)
+class ContentKey:
+    """A cache key of what a step reads: the contents of its files, plain values, these sections of the study, and what it reads of the project."""
 
-    Raise `version` when the step's code changes its result.
-    """
+    name: str
+    version: int
+    sections: tuple[str, ...]
+    read: tuple[Path, ...]
+
+    def __call__(self, _: Any, parameters: Mapping[str, Any]) -> str:
+        inputs = {name: identity(value, self.sections) for name, value in parameters.items() if name not in PLACES}
+        shipped = [(file_set(path, ["."]) if path.is_dir() else file_set(path.parent, [path.name])).content_key for path in self.read]
+        return f"{self.name}-{hash_of([self.name, self.version, inputs, shipped])}"
+
+
+def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read: tuple[Path, ...] = ()) -> ContentKey:
+    """Raise `version` when the step's code changes its result."""
     if unknown := set(sections) - set(Study.model_fields):
         raise ValueError(f"no section {sorted(unknown)} in a study; a key without it would call a stale result fresh")
-
-    def key(_: Any, parameters: Mapping[str, Any]) -> str:
-        inputs = {name: _identity(value, sections) for name, value in parameters.items() if name not in PLACES}
-        shipped = [(file_set(path, ["."]) if path.is_dir() else file_set(path.parent, [path.name])).content_key for path in read]
-        return f"{name}-{hash_of([name, version, inputs, shipped])}"
-
-    return key
+    return ContentKey(name, version, sections, read)
 
 
-def _identity(value: Any, sections: tuple[str, ...]) -> Any:
+def identity(value: Any, sections: tuple[str, ...]) -> Any:
+    """A value as its content tells it, for a key; of a study these sections. Raises TypeError for what has no content."""
     if isinstance(value, Study):
         return value.model_dump(mode="json", include=set(sections))
     if isinstance(value, FileSet):
@@ -42,9 +50,9 @@ def _identity(value: Any, sections: tuple[str, ...]) -> Any:
     if isinstance(value, BaseModel):
         return value.model_dump(mode="json")
     if isinstance(value, (list, tuple)):
-        return [_identity(member, sections) for member in value]
+        return [identity(member, sections) for member in value]
     if isinstance(value, dict):
-        return {str(name): _identity(member, sections) for name, member in value.items()}
+        return {str(name): identity(member, sections) for name, member in value.items()}
     if isinstance(value, (str, int, float, bool, Path, type(None))):
         return str(value)
     raise TypeError(f"a {type(value).__name__} cannot be part of a cache key; pass files, settings or plain values to a task")

@@ -10,21 +10,19 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BeforeValidator, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from tasks.errors import InputError
-from tasks.section import SERVED, Positive, PositiveNumber, Section
+from tasks.section import SERVED, Positive, PositiveNumber, Section, Share, Some, Text
 from tasks.study_evaluation import EvaluationSection
+from tasks.study_split import SplitSection
 
 SHOWN_FROM = 30  # respondents of the smallest group of which anything is shown, however small the cells that a study asks about
 STUDIES_FOLDER = Path(__file__).resolve().parents[1] / "flows" / "studies"
 
-Share = Annotated[float, Field(gt=0, lt=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-Some = Field(min_length=1)
 Names = str | Annotated[tuple[str, ...], Some]
 Waves = Positive | Annotated[tuple[Positive, ...], Some]
-Text = Annotated[str, BeforeValidator(lambda value: str(value) if isinstance(value, int) and not isinstance(value, bool) else value)]
 Column = str | dict[int | str, str]
 EVERY = "ALL"  # all countries of a file
 DimensionName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
@@ -129,29 +127,6 @@ class SubgroupsSection(Section):
     minimum_effective_n: Annotated[float, Field(ge=0, allow_inf_nan=False)] = 0.0
 
 
-class SplitSection(Section):
-    """`kind`: what the model never sees: a `held_out` share of the highest order's intersections, of the countries or of the waves, or exactly the
-    countries (ISO codes) or waves of `unseen`. `id_test`: share of the trained subgroups' cells kept back; `validation`: of the rest."""
-
-    kind: Literal["unseen_subgroup", "unseen_country", "unseen_wave"] = "unseen_subgroup"
-    unseen: Annotated[tuple[Text, ...], Some, BeforeValidator(lambda value: [value] if isinstance(value, str | int) else value)] | None = None
-    overlap: Literal["keep"] = "keep"
-    held_out: Share = 0.3
-    id_test: Share = 0.1
-    validation: Share = 0.1
-
-    @property
-    def dimension(self) -> str | None:
-        """The dimension whose levels are held out whole; None when intersections are."""
-        return None if self.kind == "unseen_subgroup" else self.kind.removeprefix("unseen_")
-
-    @model_validator(mode="after")
-    def _names_what_it_holds_out(self) -> "SplitSection":
-        if self.unseen and self.dimension is None:
-            raise ValueError("unseen names levels that are held out whole, and kind is unseen_subgroup; set it to unseen_country or unseen_wave")
-        return self
-
-
 class PromptSection(Section):
     order: Literal["question_first", "persona_first"] = "question_first"
 
@@ -216,7 +191,8 @@ class FairnessSection(Section):
 
 
 class Study(Section):
-    """The whole configuration of a study. It is done `replications` times, each with other seeds of split, training and controls."""
+    """The whole configuration of a study. It is done `replications` times, each with other seeds of split, training and controls; with disjoint
+    halves every second one has the seeds of the one before it, and swaps the halves."""
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
     title: str
@@ -236,12 +212,22 @@ class Study(Section):
 
     def replicate(self, number: int) -> "Study":
         """The study of replication 0, 1, 2 ...: the first is the study itself."""
-        return self.model_copy(update={"seed": (self.seed + number) % 2**63})
+        if self.split.overlap == "keep":
+            return self.model_copy(update={"seed": (self.seed + number) % 2**63})
+        split = self.split.model_copy(update={"swapped": self.split.swapped != bool(number % 2)})
+        return self.model_copy(update={"seed": (self.seed + number // 2) % 2**63, "split": split})
+
+    @property
+    def least_in_a_half(self) -> dict[str, Any]:
+        """What a cell needs in each half of the survey: its minimum where halves are trained and tested, half of it where they only serve to see
+        what overlap does."""
+        least = {"minimum_respondents": self.subgroups.minimum_respondents, "minimum_effective_n": self.subgroups.minimum_effective_n}
+        if self.split.overlap == "disjoint":
+            return least
+        return {"minimum_respondents": -(-self.subgroups.minimum_respondents // 2), "minimum_effective_n": self.subgroups.minimum_effective_n / 2}
 
     @model_validator(mode="after")
     def _asks_of_a_server_what_it_can_do(self) -> "Study":
-        if self.model.served_name and self.evaluation.open_ended and self.evaluation.judge == "base":
-            raise ValueError(f"evaluation.judge is base, and {self.model.name} is on a server; set evaluation.judge={SERVED}NAME")
         if self.model.served_name and self.training.objective != "none":
             raise ValueError(
                 f"model {self.model.name} is on a server, and training.objective is {self.training.objective}; set training.objective=none"

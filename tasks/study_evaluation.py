@@ -10,6 +10,10 @@ Reader = Literal["likelihood", "first_token", "generated"]
 Rewording = Literal[
     "reversed_options", "permuted_options", "letters", "persona_profile", "persona_framed", "instruction_reworded", "instruction_as_question"
 ]
+Baseline = Literal[
+    "national_mode", "parent_mode", "additive", "additive_micro", "nearest_subgroup", "other_country", "other_wave", "nearest_question",
+    "topic_prior", "chance",
+]  # fmt: skip
 
 
 class PricesSection(Section):
@@ -41,7 +45,9 @@ class BudgetSection(Section):
 class EvaluationSection(Section):
     """`reader`: how an answer is taken from a model, in all of the study; a served model is read by its first token where the server gives
     log-probabilities, else as generated. `readers` and `variants` are compared with it on `compared_pairs` test pairs, spread over subgroups.
-    `open_ended`: whether those are asked without options, too; `judge` says what the texts mean: `base`, or `openai:NAME` on the server."""
+    `open_ended`: whether those are asked without options, too; `judge` says what the texts mean: `base`, the study's model as it comes, or
+    `openai:NAME` on the server. `order0`: whether a study that trains also trains a control, on everybody's answers alone
+    (tasks/training/order0.py)."""
 
     reader: Reader = "likelihood"
     readers: tuple[Reader, ...] = ()
@@ -49,9 +55,15 @@ class EvaluationSection(Section):
     compared_pairs: Positive = 300
     open_ended: bool = False
     judge: str = "base"
+    order0: bool = True
     pairs_per_forward: Positive = 16
     server: ServerSection = ServerSection()
     budget: BudgetSection = BudgetSection()
+
+    @property
+    def other_readers(self) -> tuple[Reader, ...]:
+        """Those that are compared with the study's own; of a served model, its answers have both kinds anyway."""
+        return tuple(reader for reader in self.readers if reader != self.reader)
 
     @model_validator(mode="after")
     def _has_a_judge(self) -> "EvaluationSection":

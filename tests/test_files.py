@@ -208,7 +208,7 @@ def test_in_a_workspace_that_was_open_to_others_the_survey_rows_are_not(tmp_path
     tmp_path.chmod(0o755)
     make_workspace(tmp_path)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in tmp_path.iterdir()}
-    assert modes == {"surveys": 0o700, "runs": 0o700, "training": 0o700}
+    assert modes == {"surveys": 0o700, "runs": 0o700, "training": 0o700, "landed": 0o700}
 
 
 def test_a_workspace_that_cannot_be_written_is_the_user_s_to_change(tmp_path: Path) -> None:

@@ -10,7 +10,8 @@ import pytest
 from tasks.errors import BudgetError, GateError, InputError, StepError
 from tasks.files import FileSet
 from tasks.policy import content_key, is_worth_retrying
-from tasks.study import SplitSection, Study, load_study
+from tasks.study import Study, load_study
+from tasks.study_split import SplitSection
 
 SPLIT_AND_SEED = ("split", "seed")
 FILES = FileSet(folder="first", files={"tables/pairs.parquet": "aa"}, rows={"pairs": 3})

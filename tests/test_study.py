@@ -133,7 +133,6 @@ def test_naming_a_served_model_asks_for_no_training() -> None:
         (["model.name=openai:x"], "model openai:x is on a server, and training.objective is distribution; set training.objective=none"),
         (["model.name='openai:'", "training.objective=none"], "names no model; give `sample`, a name, a folder or openai:NAME"),
         (["evaluation.judge=gpt-x"], "judge 'gpt-x' is unknown; set it to base, or to openai:NAME"),
-        (["model.name=openai:x", "training.objective=none", "evaluation.open_ended=true"], "set evaluation.judge=openai:NAME"),
         (["evaluation.budget.cost=5"], "budget.cost needs prices; add server.prices"),
         (["evaluation.budget.cost=0"], "evaluation.budget.cost"),
         (["evaluation.variants=[upside_down]"], "evaluation.variants"),
@@ -179,7 +178,8 @@ def test_several_files_countries_and_waves_are_one_survey(tmp_path: Path) -> Non
         ({"training": {"epochs": float("inf")}}, ["training.epochs: ", "finite"]),
         ({"training": {"objective": "tokenz"}}, ["training.objective: ", "'tokens', 'modal', 'distribution', 'ordinal' or 'none'", "found 'tokenz'"]),
         ({"split": {"held_out": 30}}, ["split.held_out: ", "less than 1", "found 30"]),
-        ({"split": {"overlap": "disjoint"}}, ["split.overlap: ", "'keep'"]),
+        ({"split": {"overlap": "some"}}, ["split.overlap: ", "'keep' or 'disjoint'", "found 'some'"]),
+        ({"split": {"swapped": True}}, ["split: ", "swapped exchanges the halves of the survey, and overlap is keep; set it to disjoint"]),
         ({"subgroups": {"minimum_respondents": 0}}, ["subgroups.minimum_respondents: ", "greater than 0"]),
         ({"seed": 2**63}, ["seed: ", "less than 9223372036854775808"]),
         ({"seed": -1}, ["seed: ", "greater than or equal to 0", "found -1"]),
@@ -259,3 +259,24 @@ def test_the_survey_of_a_study_is_the_synthetic_one_or_a_file_that_is_there(writ
 def test_a_survey_file_that_is_not_named_or_not_there_is_asked_for(written: Any, file: str | None, message: str) -> None:
     with pytest.raises(InputError, match=message):
         load_study(written(survey={"file": file})).survey.paths()
+
+
+def test_replications_of_disjoint_halves_swap_them_before_they_change_the_seeds(written: Any) -> None:
+    study = load_study(str(written(seed=7, split={"overlap": "disjoint"})))
+    found = [study.replicate(number) for number in range(4)]
+    assert found[0] == study
+    assert [(one.seed, one.split.trained_half, one.split.tested_half) for one in found] == [
+        (7, "A", "B"),
+        (7, "B", "A"),
+        (8, "A", "B"),
+        (8, "B", "A"),
+    ]
+    kept = load_study(str(written(seed=7)))
+    assert [(kept.replicate(number).seed, kept.replicate(number).split.swapped) for number in range(3)] == [(7, False), (8, False), (9, False)]
+
+
+def test_halves_need_the_minimum_where_they_are_trained_and_tested_and_half_of_it_where_they_only_audit(written: Any) -> None:
+    cells = {"minimum_respondents": 31, "minimum_effective_n": 10.0}
+    kept, disjoint = (load_study(str(written(subgroups=cells, split={"overlap": overlap}))) for overlap in ("keep", "disjoint"))
+    assert kept.least_in_a_half == {"minimum_respondents": 16, "minimum_effective_n": 5.0}
+    assert disjoint.least_in_a_half == cells

@@ -50,7 +50,7 @@ class Batch:
         self.encoded = [encoder.encode(text, codes=labels) for text, labels in zip(self.prompts, self.labels, strict=True)]
 
 
-def job_of(study: Study, *, model: Literal["base", "tuned"], controls: bool) -> ScoringJob:
+def job_of(study: Study, *, model: Literal["base", "tuned", "order0"], controls: bool) -> ScoringJob:
     """`controls`: whether to ask with a blank and with a permuted persona, too."""
     return ScoringJob(
         model=model,
@@ -74,8 +74,7 @@ def compare(pairs: pd.DataFrame, marts: Marts, model: Path, *, adapter: Path | N
     """Predictions by the study's other readers, and by its own of the study's variants, on the compared pairs."""
     loaded = load_model(model, job.loaded_as, adapter=adapter)
     chosen = compared_pairs(pairs, size=study.evaluation.compared_pairs, seed=job.seed)
-    others = [reader for reader in study.evaluation.readers if reader != job.reader]
-    frames = [ask(chosen.assign(variant="plain"), loaded, job=replace(job, reader=reader)) for reader in others]
+    frames = [ask(chosen.assign(variant="plain"), loaded, job=replace(job, reader=reader)) for reader in study.evaluation.other_readers]
     frames.append(ask(reworded_pairs(chosen, marts, study), loaded, job=replace(job, group_by="shared")))
     return pd.concat([frame for frame in frames if len(frame)] or frames, ignore_index=True)
 

@@ -27,7 +27,6 @@ from tasks.files import FileSet, file_set, write_json, write_table
 from tasks.study import Study
 from tasks.study_evaluation import BudgetSection
 
-REGISTRY = "registry.sqlite"  # in the workspace: shared by all runs
 USAGE = "server.json"
 
 

@@ -12,9 +12,11 @@ from prefect.blocks.system import Secret
 from tasks.evaluation import baselines, comparison, judge, open_ended, served
 from tasks.evaluation.asking import Marts, compared_pairs
 from tasks.evaluation.backends.openai_server import KEY, URL, Access, ServedModel, access_from
+from tasks.evaluation.microdata import read_microdata
 from tasks.evaluation.predictions import write_predictions
 from tasks.files import FileSet
 from tasks.policy import STORED, TRIED_AGAIN, content_key, is_worth_retrying
+from tasks.registry import REGISTRY
 from tasks.section import SERVED
 from tasks.study import Study
 
@@ -22,10 +24,11 @@ SECTIONS = ("model", "evaluation", "prompt", "seed")
 BLOCKS = {URL: "openai-base-url", KEY: "openai-api-key"}  # Prefect Secret blocks, where the environment says nothing
 
 
-@task(name="score the baselines", cache_key_fn=content_key("baselines", version=2), **STORED, **TRIED_AGAIN)
-def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
-    """What tables say without a model."""
-    predictions = baselines.score_baselines(pairs.read("pairs"), marts.read("subgroups"))
+@task(name="score the baselines", cache_key_fn=content_key("baselines", version=3, sections=("dimensions", "split", "seed")), **STORED, **TRIED_AGAIN)
+def score_baselines(pairs: FileSet, marts: FileSet, staged: FileSet, study: Study, folder: Path) -> FileSet:
+    """What tables say without a model, and what the respondents behind them do."""
+    tables = (marts.read(name) for name in ("subgroups", "items"))
+    predictions = baselines.score_baselines(pairs.read("pairs"), *tables, study=study, microdata=read_microdata(staged, marts, study))
     return write_predictions(predictions, name="baselines", folder=folder)
 
 
@@ -39,8 +42,10 @@ def score_baselines(pairs: FileSet, marts: FileSet, folder: Path) -> FileSet:
     cache_key_fn=content_key("score", version=4, sections=SECTIONS),
     **STORED,
 )
-def score_model(name: Literal["base", "tuned"], pairs: FileSet, model: list[FileSet], study: Study, controls: bool, folder: Path) -> FileSet:
-    """Option probabilities on both test splits; `model` is the base model and, for the tuned one, its adapter. `controls`: other personas too."""
+def score_model(
+    name: Literal["base", "tuned", "order0"], pairs: FileSet, model: list[FileSet], study: Study, controls: bool, folder: Path
+) -> FileSet:
+    """Option probabilities on both test splits; `model` is the base model and, for a tuned one, its adapter. `controls`: other personas too."""
     from tasks.evaluation import scoring
 
     adapter = model[1].path("adapter") if len(model) > 1 else None
@@ -72,7 +77,7 @@ def compare_model(name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet
 def ask_server(pairs: FileSet, marts: FileSet, study: Study, workspace: Path, folder: Path) -> FileSet:
     """Every prompt that a served model is asked, controls and variants included; answers are kept in the workspace as they come."""
     asked = served.everything_asked(pairs.read("pairs"), _marts(marts), study)
-    made = served.ask_within(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    made = served.ask_within(asked, served.served_of(study, _access()), registry=workspace / REGISTRY, budget=study.evaluation.budget)
     get_run_logger().info("%d answers, %s", len(made.answers), made.usage["answers"])
     return served.write_answers(made, folder=folder)
 
@@ -120,7 +125,7 @@ def respond(
         loaded = load_model(Path(model[0].folder), study.model, adapter=adapter)
         made = scoring.respond(asked, loaded, job=scoring.job_of(study, model=name, controls=False))
     else:
-        made = served.respond(asked, served.served_of(study, _access()), registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+        made = served.respond(asked, served.served_of(study, _access()), registry=workspace / REGISTRY, budget=study.evaluation.budget)
     return open_ended.write_responses(made, name=name, folder=folder)
 
 
@@ -135,7 +140,7 @@ def respond(
 def judge_responses(
     name: Literal["base", "tuned"], responses: FileSet, marts: FileSet, base: list[FileSet], study: Study, workspace: Path, folder: Path
 ) -> FileSet:
-    """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless the study names a served judge."""
+    """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless that, or the judge whom the study names, is served."""
     texts = open_ended.with_questions(pd.read_parquet(responses.only()), _marts(marts))
     judged = judge.judge_texts(texts, _judge(base, study, workspace), seed=study.seed)
     return write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
@@ -154,10 +159,10 @@ def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, folder: 
 
 
 def _judge(base: list[FileSet], study: Study, workspace: Path) -> judge.Asks:
-    name = study.evaluation.judge
-    if name.startswith(SERVED):
-        model = ServedModel(name.removeprefix(SERVED), _access(), study.evaluation.server)
-        return served.judging(model, registry=workspace / served.REGISTRY, budget=study.evaluation.budget)
+    name = study.model.served_name if study.evaluation.judge == "base" else study.evaluation.judge.removeprefix(SERVED)
+    if name:
+        model = ServedModel(name, _access(), study.evaluation.server)
+        return served.judging(model, registry=workspace / REGISTRY, budget=study.evaluation.budget)
     from tasks.evaluation import scoring
 
     return scoring.judging(Path(base[0].folder), job=scoring.job_of(study, model="base", controls=False))

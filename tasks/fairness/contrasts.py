@@ -3,14 +3,17 @@
 differences = paired_differences(scores)         models "tuned-base", "tuned-national_mode", "tuned-blank_persona", ...
 """
 
-from typing import NamedTuple
+from typing import NamedTuple, get_args
 
 import pandas as pd
 
-from tasks.fairness.scores import KEYS, SCORES
+from tasks.fairness.scores import GUESSES, KEYS, SCORES
+from tasks.study_evaluation import Baseline
 
-BASELINES = ("national_mode", "parent_mode", "additive")
+SKILL_OVER: tuple[str, ...] = get_args(Baseline)
+BASELINES = tuple(name for name in SKILL_OVER if name != GUESSES)
 CONTROLS = ("blank_persona", "permuted_persona")
+ORDER0 = "order0"  # a control that is a model of its own
 CHANGE = "tuned-base"
 OTHER_COLUMNS = [*KEYS, "topic", "weight_share"]
 
@@ -38,6 +41,7 @@ def contrasts(sides: set[tuple[str, str, str]]) -> list[Contrast]:
         ours = (judged, reader, "plain")
         found += [Contrast(CHANGE, ours, ("base", reader, "plain"))] if judged == "tuned" else []
         found += [Contrast(f"{judged}-{name}", ours, (judged, reader, name)) for name in CONTROLS]
+        found += [Contrast(f"{judged}-{ORDER0}", ours, (ORDER0, reader, "plain"))]
         found += [Contrast(f"{judged}-{name}", ours, (name, "table", "plain")) for name in BASELINES]
     return [contrast for contrast in found if {contrast.one, contrast.other} <= sides]
 

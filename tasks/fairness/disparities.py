@@ -16,11 +16,10 @@ import pandas as pd
 from tasks.fairness.contrasts import CHANGE
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.fairness.multiplicity import benjamini_hochberg, holm
-from tasks.fairness.panels import Answers, Panel, Panels
+from tasks.fairness.panels import Answers, Panel, Panels, large_levels
 from tasks.fairness.plan import Plan
 from tasks.fairness.scores import ADJUSTED, METRICS
 from tasks.fairness.variance import Component, between_levels, change_between_levels, noise_of_means, permuted
-from tasks.study import SHOWN_FROM
 
 WHOLE = ["model", "split", "reader", "variant"]
 BY = [*WHOLE, "weighting", "dimension", "metric"]
@@ -85,8 +84,7 @@ def standardised_levels(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: 
 
 def _described(metrics: pd.DataFrame, subgroups: pd.DataFrame) -> pd.DataFrame:
     """Best less worst level, standard deviation (sigma-inequity) and the levels' names; a change's are differences of those of its two models."""
-    large = subgroups[(subgroups["subgroup_order"] == 1) & (subgroups["respondents"] >= SHOWN_FROM)]
-    names = {f"{dimensions[0]}={levels[0]}" for dimensions, levels in zip(large["dimensions"], large["levels"], strict=True)}
+    names = {f"{dimension}={level}" for dimension, level in large_levels(subgroups)}
     shown = (metrics["dimension"] + "=" + metrics["group"]).isin(names) & ~metrics["dimension"].isin(NOT_DIMENSIONS)
     levels = metrics[shown & metrics["metric"].isin(METRICS) & ~metrics["model"].str.contains("-")]
     rows = [dict(zip(BY, keys, strict=True)) | _gap(group, metric=str(keys[-1])) for keys, group in levels.groupby(BY) if len(group) > 1]

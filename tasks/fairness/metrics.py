@@ -13,16 +13,17 @@ import numpy as np
 import pandas as pd
 
 from tasks.fairness.ceilings import CEILING, ceiling_scores, equivalent_sizes
-from tasks.fairness.contrasts import BASELINES, paired_differences
+from tasks.fairness.contrasts import CHANGE, SKILL_OVER, paired_differences
 from tasks.fairness.disparities import disparities_of, standardised_levels
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.fairness.plan import Plan
-from tasks.fairness.scores import CONFIDENCE, SCORES, score_predictions
+from tasks.fairness.scores import CONFIDENCE, METRICS, SCORES, score_predictions
 from tasks.files import FileSet, file_set, write_table
 
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
 COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
+JUDGED = ("base", "tuned", CHANGE)
 CALIBRATION_BINS = 10
 SMALLEST_DENOMINATOR = 0.02
 
@@ -44,8 +45,8 @@ def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *,
 def measure(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.DataFrame:
     """One row per model x split x reader x variant x weighting x group x metric.
 
-    Groups: everything ("all"), each topic, each subgroup, and each level of each dimension; single subgroups get no interval. Raises ValueError when
-    a score lacks its subgroup.
+    Groups: everything ("all"), each topic, each subgroup, and each level of each dimension. Single subgroups get an interval where all pairs weigh
+    alike, of METRICS and of the models and what tells them apart. Raises ValueError when a score lacks its subgroup.
     """
     unknown = set(scores["subgroup_id"]).difference(subgroups["subgroup_id"])
     if unknown:
@@ -106,15 +107,16 @@ def _weights(rows: pd.DataFrame, weighting: str) -> np.ndarray:
 
 def _means(grouped: _Grouped, *, weights: np.ndarray, level: float) -> Iterator[pd.DataFrame]:
     """Means over pairs of every metric; NaN scores stay out."""
-    shown = (grouped.groups["dimension"] != "subgroup").to_numpy()
+    wide = (grouped.groups["dimension"] != "subgroup").to_numpy()
+    judged = grouped.contenders["model"].isin(JUDGED).to_numpy() & (grouped.contenders["variant"] == "plain").to_numpy()
     index = grouped.contenders.merge(grouped.groups, how="cross")
     for metric in SCORES:
         for weighting in WEIGHTINGS:
             sums, totals, counts = grouped.sums(grouped.rows[metric].to_numpy(dtype=float), _weights(grouped.rows, weighting))
-            questions, contenders, groups = grouped.shape
-            bounds = np.full((2, contenders, groups), np.nan)
-            flat = [table[:, :, shown].reshape(questions, -1) for table in (sums, totals)]
-            bounds[:, :, shown] = np.reshape(ratio_interval(*flat, weights=weights, level=level), (2, contenders, -1))
+            single = judged[:, None] if metric in METRICS and weighting == "pairs" else np.zeros_like(judged)[:, None]
+            shown = (wide | single) & (counts.sum(axis=0) > 0)  # [contenders, groups]
+            bounds = np.full((2, *shown.shape), np.nan)
+            bounds[:, shown] = ratio_interval(sums[:, shown], totals[:, shown], weights=weights, level=level)
             counted = counts.sum(axis=0).ravel()
             with np.errstate(invalid="ignore"):
                 value = (sums.sum(axis=0) / totals.sum(axis=0)).ravel()
@@ -130,7 +132,7 @@ def _skills(scores: pd.DataFrame, *, weights: np.ndarray, items: list[str], leve
     tops = {"": pd.Series(1.0, index=pd.MultiIndex.from_frame(scores[key].drop_duplicates()))}
     tops |= {"_to_ceiling": by_model[CEILING]} if CEILING in by_model else {}
     judged = scores[(scores["reader"] != "table") & ~scores["model"].str.contains("-")]
-    for name in (baseline for baseline in BASELINES if baseline in by_model):
+    for name in (baseline for baseline in SKILL_OVER if baseline in by_model):
         for whole, rows in judged.groupby(WHOLE):
             for word, top in tops.items():
                 both = rows.set_index(key)[["accuracy"]].join(by_model[name].rename("baseline"), how="inner").join(top.rename("top"), how="inner")

@@ -72,14 +72,22 @@ class Panels:
         return self._made[key]
 
 
+def large_levels(subgroups: pd.DataFrame, *, least: int = SHOWN_FROM) -> set[tuple[str, str]]:
+    """(dimension, level) of at least so many respondents: those of a subgroup that has the level, for a level that only a held-out country or wave
+    has is no subgroup by itself."""
+    large = subgroups[subgroups["respondents"] >= least]
+    traits = (zip(names, levels, strict=True) for names, levels in zip(large["dimensions"], large["levels"], strict=True))
+    return {(str(name), str(level)) for held in traits for name, level in held}
+
+
 def _traits(subgroups: pd.DataFrame, dimension: str) -> dict[str, tuple[str, str]]:
     """The level of each subgroup that has one of at least SHOWN_FROM respondents, and its partner: its other traits."""
-    large = {name for name, size in zip(subgroups["subgroup_id"], subgroups["respondents"], strict=True) if size >= SHOWN_FROM}
+    large = large_levels(subgroups)
     found = {}
     for name, dimensions, levels in zip(subgroups["subgroup_id"], subgroups["dimensions"], subgroups["levels"], strict=True):
         held = dict(zip(dimensions, levels, strict=True))
         level = held.pop(dimension, None)
-        if level is not None and f"{dimension}={level}" in large:
+        if level is not None and (dimension, level) in large:
             found[name] = (level, "|".join(f"{other}={of}" for other, of in held.items()))
     return found
 

@@ -1,4 +1,5 @@
-"""What a study's metrics owe to its seeds: the same metric over replications, each with a split and a training of its own.
+"""What a study's metrics owe to its seeds: the same metric over replications, each with a split and a training of its own, or with the halves of the
+survey swapped.
 
 rows = compare([metrics_of_first, metrics_of_second, metrics_of_third])
 """
@@ -9,6 +10,7 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from tasks.fairness.overlap import as_metrics
 from tasks.files import FileSet, file_set, write_table
 
 KEYS = ["model", "split", "reader", "variant", "weighting", "dimension", "group", "metric"]
@@ -16,9 +18,11 @@ ONE_SUBGROUP = "subgroup"  # which subgroups are tested differs from split to sp
 LEVEL = 0.95
 
 
-def write_replications(measured: list[FileSet], *, folder: Path) -> FileSet:
-    """tables/replications.parquet from every replication's metrics."""
-    rows = compare([files.read("metrics") for files in measured])
+def write_replications(measured: list[FileSet], audited: list[FileSet], *, folder: Path) -> FileSet:
+    """tables/replications.parquet from every replication's metrics and overlap audit."""
+    metrics = [files.read("metrics") for files in measured]
+    overlap = [as_metrics(files.read("overlap")) for files in audited]
+    rows = compare([pd.concat(both, ignore_index=True) for both in zip(metrics, overlap, strict=True)])
     write_table(rows, folder / "tables" / "replications.parquet")
     return file_set(folder, ["tables/replications.parquet"], rows={"replications": len(rows)})
 

@@ -9,12 +9,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from tasks.files import FileSet, file_set, write_atomically
 from tasks.prompting.persona import Places, persona_of, places_of
 from tasks.prompting.prompt import Question, answer_text, messages, render_prompt
 from tasks.study import Study
+from tasks.study_split import SplitSection
 from tasks.subgroups.splits import assign_splits, held_out_levels, levels_of_places
 from tasks.warehouse import database
 
@@ -24,8 +26,8 @@ MARTS = ["subgroups", "distributions", "targets", "items", "options"]
 def build_pairs(marts: FileSet, study: Study, *, populations: list[dict[str, Any]], folder: Path) -> FileSet:
     """Write tables/pairs.parquet and dataset/*.jsonl. `populations`: country, country_name, wave and year of each that the survey has."""
     tables = {name: marts.read(name) for name in MARTS}
-    tables["splits"] = assign_splits(tables["targets"], tables["subgroups"], section=study.split, seed=study.seed)
-    tables["personas"] = _personas(tables["subgroups"], study, places=_places(populations, study))
+    tables |= _split(marts, tables, study)
+    tables["personas"] = _personas(tables["subgroups"], study, places=places_in(populations, study))
     tables["prompts"] = _prompts(tables, study)
     with database.connect(folder=folder) as connection:
         connection.execute("set threads = 1")
@@ -38,7 +40,27 @@ def build_pairs(marts: FileSet, study: Study, *, populations: list[dict[str, Any
     return file_set(folder, [*exported.files, *names], rows=exported.rows)
 
 
-def _places(populations: list[dict[str, Any]], study: Study) -> Places:
+def _split(marts: FileSet, tables: dict[str, pd.DataFrame], study: Study) -> dict[str, pd.DataFrame]:
+    """splits; and with disjoint halves distributions and targets of the half that is trained, or tested, as the cell's split has it."""
+    topics = dict(zip(tables["items"]["item"], tables["items"]["topic"], strict=True))
+    if study.split.overlap == "keep":
+        return {"splits": assign_splits(tables["targets"], tables["subgroups"], section=study.split, seed=study.seed, topics=topics)}
+    halves = {name: marts.read(f"half_{name}", under="halves") for name in ("distributions", "targets")}
+    cells = halves["targets"][["item", "subgroup_id"]].drop_duplicates()
+    known = tables["subgroups"][tables["subgroups"]["subgroup_id"].isin(cells["subgroup_id"])]
+    splits = assign_splits(cells, known, section=study.split, seed=study.seed, topics=topics)
+    return {"splits": splits} | {name: _of_its_half(rows, splits, section=study.split) for name, rows in halves.items()}
+
+
+def _of_its_half(rows: pd.DataFrame, splits: pd.DataFrame, *, section: SplitSection) -> pd.DataFrame:
+    """The rows of each cell's half. Everybody's answers to a held-out question have no split: they only tell where a target differs from them."""
+    split = rows[["item", "subgroup_id"]].merge(splits, on=["item", "subgroup_id"], how="left")["split"]
+    half = np.where(split.isin(("id_test", "ood_test")), section.tested_half, section.trained_half)
+    chosen: pd.DataFrame = rows[rows["half"].to_numpy() == half].drop(columns="half")
+    return chosen
+
+
+def places_in(populations: list[dict[str, Any]], study: Study) -> Places:
     """What is trained of everybody says nothing of a held-out country, and its persona does not name it."""
     levels = levels_of_places([(population["country"], population["wave"]) for population in populations])
     return places_of(populations, held_out=held_out_levels(levels, section=study.split, seed=study.seed))

@@ -14,7 +14,7 @@ from tasks.warehouse.database import SQL_FOLDER
 
 @task(
     name="build the pairs",
-    cache_key_fn=content_key("pairs", version=3, sections=("dimensions", "split", "prompt", "seed"), read=(SQL_FOLDER / "marts" / "pairs.sql",)),
+    cache_key_fn=content_key("pairs", version=4, sections=("dimensions", "split", "prompt", "seed"), read=(SQL_FOLDER / "marts" / "pairs.sql",)),
     **STORED,
     **TRIED_AGAIN,
 )

@@ -70,17 +70,27 @@ STAGES = {
             "assert_parents_exist",
             "assert_shares_sum_to_one",
             "assert_targets_are_the_largest_share",
+            "assert_halves_have_minimum_respondents",
+            "assert_halves_are_of_equal_size",
         ),
     ),
     "pairs": Evidence(
         ("pairs",),
-        ("assert_no_pair_in_two_splits", "assert_held_out_subgroups_are_never_trained", "assert_pairs_agree_with_their_lists"),
+        (
+            "assert_no_pair_in_two_splits",
+            "assert_held_out_subgroups_are_never_trained",
+            "assert_held_out_questions_are_never_trained",
+            "assert_pairs_agree_with_their_lists",
+        ),
     ),
     "base_predictions": PREDICTIONS,
     "base_comparison": COMPARISON,
     "training": Evidence(("training_log",)),
     "tuned_predictions": PREDICTIONS,
     "tuned_comparison": COMPARISON,
+    "order0_training": Evidence(("training_log",)),
+    "order0_predictions": PREDICTIONS,
+    "overlap": Evidence(("overlap", "overlap_subgroups")),
 }
 
 
@@ -94,6 +104,9 @@ class Limits(BaseModel):
     subgroup_order: int
     quarantine_limit: float
     countries: list[str]
+    minimum_of_half: int = 1
+    minimum_effective_n_of_half: float = 0
+    split_kind: str = "unseen_subgroup"
 
 
 def check(stage: str, *, made: list[FileSet], limits: Limits, folder: Path) -> GateResult:

@@ -26,7 +26,9 @@ from tasks.quality.suites import Rule, SuiteParameters, great_expectations, no_r
 from tasks.warehouse.database import read_sql
 
 STAGES = (
-    "intake", "staging", "pooled", "marts", "pairs", "base_predictions", "base_comparison", "training", "tuned_predictions", "tuned_comparison"
+    "intake", "staging", "pooled", "marts", "pairs", "base_predictions", "base_comparison", "training", "tuned_predictions", "tuned_comparison",
+    "order0_training", "order0_predictions",
+    "overlap",
 )  # fmt: skip
 SUMMARY_FILE = "gates.json"
 RESPONDENT_LEVEL = ("stg_", "raw_")
@@ -101,6 +103,21 @@ def collect_gates(folder: Path) -> list[GateResult]:
     write_json(quality / SUMMARY_FILE, [result.model_dump(include={"stage", "passed", "failed"}) for result in results])
     write_index(quality, [result.model_dump() for result in results])
     return results
+
+
+def failed_page(stage: str, folder: Path) -> str:
+    """What the Prefect UI shows of a gate that stopped a study, as Markdown: each broken rule with its table and count, and what to do next."""
+    quality = folder / "quality"
+    result = _read(quality / f"{stage}.json")
+    broken = "\n".join(f"- {failure}" for failure in result.failures)
+    pages = sorted((quality / stage).glob("*.html"))
+    listed = "\n".join(f"- {page.stem}: `{page.as_uri()}`" for page in pages)
+    return (
+        f"## Gate failed: {stage}\n\n{result.failed} rules do not hold, {result.passed} do.\n\n{broken}\n\n### What to do next\n\n"
+        f"1. Look at the evidence, on the machine that holds the workspace (copy an address into a new tab):\n\n{listed}\n\n"
+        f"2. {REMEDY.partition(',')[0]}, or set its limits in the study.\n"
+        "3. Retry this run here, or repeat the command: what has finished is not done again.\n"
+    )
 
 
 def base_stage(stage: str) -> str:

@@ -9,16 +9,18 @@ A rule looks at one table's plain columns. What crosses tables, or looks into a 
 import os
 from typing import Any, NamedTuple, get_args
 
-from tasks.study_evaluation import Reader, Rewording
+from tasks.study_evaluation import Baseline, Reader, Rewording
 
 KINDS = ("attitude", "behaviour", "experience", "knowledge")
 SCALES = ("ordinal", "binary", "nominal")
 MISSING = ("dont_know", "no_answer", "not_applicable", "not_asked", "missing", "off_scale", "quarantined")
-MODELS = ("base", "tuned", "national_mode", "parent_mode", "additive", "chance")
+MODELS = ("base", "tuned", "order0", *get_args(Baseline))
 READERS = (*get_args(Reader), "open_ended", "table")
 VARIANTS = ("plain", "blank_persona", "permuted_persona", *get_args(Rewording))
 NO_ANSWER = -1  # the choice where an answer could not be read
 TEST_SPLITS = ("id_test", "ood_test")
+OVERLAP_TARGETS = ("study", "everybody", "same", "other", "effect")
+THIRDS = ("near", "middle", "far")
 FIRST_WAVE_YEAR, LAST_YEAR = 1981, 2100
 
 ROUNDING = 1e-6  # how far a sum of probabilities may stray from 1 (the same in sql/checks)
@@ -65,6 +67,8 @@ def suite(table: str, parameters: SuiteParameters) -> list[Rule]:
         "pairs": _pairs,
         "predictions": _predictions,
         "training_log": _training_log,
+        "overlap": _overlap,
+        "overlap_subgroups": _overlap_subgroups,
     }
     rules = [Rule("ExpectTableRowCountToBeBetween", {"min_value": 1}), *makers[table](parameters)]
     return [rule for position, rule in enumerate(rules) if rule not in rules[:position]]
@@ -167,6 +171,22 @@ def _training_log(_: SuiteParameters) -> list[Rule]:
         *_between("samples_per_second", 0, FINITE),
         *_between("seconds", 0, FINITE),
     ]
+
+
+def _overlap(_: SuiteParameters) -> list[Rule]:
+    return [
+        *_key("model", "reader", "targets", "group"),
+        *_known("targets", OVERLAP_TARGETS),
+        *_known("group", ("all", *THIRDS)),
+        *_between("value", -1 - ROUNDING, 1 + ROUNDING),  # an effect is a difference of accuracies
+        *_between("pairs", 1),
+        *_known("directions", (1, 2)),
+    ]
+
+
+def _overlap_subgroups(_: SuiteParameters) -> list[Rule]:
+    shares = ("in_trained_parents", "part_of_parent", "in_another", "distance")
+    return [*_key("subgroup_id"), *_between("pairs", 1), *(rule for column in shares for rule in _share(column)), _in_set("third", THIRDS)]
 
 
 def _target() -> list[Rule]:

@@ -2,8 +2,8 @@
 
     svg = draw(dumbbell(frame, canvas=WIDE), name="levels-wide", description="Accuracy by level ...")
 
-Colours are Okabe and Ito's; no chart tells anything by colour alone. A chart is drawn for a wide page and for a phone, so that its text stays
-readable on both.
+Colours are Okabe and Ito's; no chart tells anything by colour alone. The page's style sheet (report.css) says what each of them is, so that a chart
+is dark where the page is. A chart is drawn for a wide page and for a phone, so that its text stays readable on both.
 """
 
 import textwrap
@@ -15,14 +15,15 @@ import numpy as np
 import pandas as pd
 import vl_convert
 
-from tasks.reporting import formats
+from tasks.reporting import formats, names
 
-ORANGE, SKY, BLUE, GREY = "#E69F00", "#56B4E9", "#0072B2", "#8C8C8C"
-INK, FAINT, PALE = "#1F2933", "#E3E7EB", "#F1F6FA"
-KIND_COLOURS = {"base": ORANGE, "tuned": BLUE, "control": SKY, "baseline": "#B5BBC1"}
+BASE, TUNED, CONTROL, BASELINE = "#d55e00", "#0072b2", "#009e73", "#7b858f"
+INK, FAINT, PAPER = "#1f2933", "#e3e7eb", "#ffffff"
+THEMED = {BASE: "base", TUNED: "tuned", CONTROL: "control", BASELINE: "baseline", INK: "ink", FAINT: "faint", PAPER: "card"}  # colour -> --name
+KIND_COLOURS = {"base": BASE, "tuned": TUNED, "control": CONTROL, "baseline": BASELINE}
 FONT = "system-ui, -apple-system, 'Segoe UI', Roboto, Helvetica, Arial, sans-serif"
 SVG_NAMESPACE = "http://www.w3.org/2000/svg"
-CELL_WIDTH = 40  # px that a number of the heat map needs
+APART = 5  # px between the base and the tuned model in a row
 LONGEST_LINE = 1500  # points of a training curve
 # A label may hold a line break that `_wrapped` put there; survey text has none left.
 LABEL_LINES = "split(datum.label, '\\n')"
@@ -38,13 +39,14 @@ class Canvas(NamedTuple):
     characters: int  # of a row label's line
 
 
-WIDE = Canvas(width=860, labels=200, margin=56, font=14, characters=28)
-NARROW = Canvas(width=336, labels=116, margin=48, font=13, characters=16)
+WIDE = Canvas(width=880, labels=210, margin=66, font=14, characters=30)
+NARROW = Canvas(width=336, labels=116, margin=48, font=13, characters=15)
 ROOM_FOR_LABELS = 1.16  # of an axis that ends at 100%: the label of a bar stands behind its end
 
 
 def headline(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
-    """Bars of accuracy. Frame: panel, name, kind (base, tuned, control, baseline), accuracy; the national mode is also a dashed line."""
+    """Bars of accuracy with intervals. Frame: panel, name, kind (base, tuned, control, baseline), accuracy, low, high (NaN where there are none);
+    the national mode is also a dashed line."""
     panels = list(dict.fromkeys(frame["panel"]))
     abreast = len(panels) if canvas is WIDE else 1
     inner = (canvas.width - canvas.labels - abreast * canvas.margin) // abreast
@@ -57,37 +59,47 @@ def _bars(frame: pd.DataFrame, *, canvas: Canvas, inner: int, labelled: bool) ->
     rows = frame.assign(
         row=[_wrapped(name, canvas) for name in frame["name"]],
         text=[formats.percent(value) for value in frame["accuracy"]],
+        end=frame[["accuracy", "high"]].max(axis=1),
         colour=[KIND_COLOURS[kind] for kind in frame["kind"]],
     )
     order = list(rows["row"])
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=order, paddingInner=0.28), axis=_row_axis(canvas, labelled))
     base = alt.Chart(rows).encode(y=y)
-    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1])
+    axis = alt.Axis(format="%", values=[0, 0.25, 0.5, 0.75, 1] if canvas is WIDE else [0, 0.5, 1])
     x = alt.X("accuracy:Q", title=None, scale=alt.Scale(domain=[0, ROOM_FOR_LABELS]), axis=axis)
     bars = base.mark_bar(cornerRadiusEnd=2).encode(x=x, color=alt.Color("colour:N", scale=None))
-    texts = base.mark_text(align="left", dx=5, color=INK).encode(x=x, text="text:N")
-    national = alt.Chart(rows[rows["name"] == "National mode"]).mark_rule(strokeDash=[4, 3], color=INK, opacity=0.7)
-    halo = base.mark_text(align="left", dx=5, stroke="white", strokeWidth=5, strokeJoin="round").encode(x=x, text="text:N")
-    layers = alt.layer(bars, national.encode(x=x), halo, texts)
-    title = alt.TitleParams(str(rows["panel"].iloc[0]), anchor="start", frame="bounds" if canvas is NARROW else "group")
+    end = alt.X("end:Q", title=None)
+    texts = base.mark_text(align="left", dx=5, color=INK).encode(x=end, text="text:N")
+    spans = base.mark_rule(color=INK, strokeWidth=1.5).encode(x=alt.X("low:Q", title=None), x2="high:Q")
+    national = alt.Chart(rows[rows["name"] == names.baseline("national_mode")]).mark_rule(strokeDash=[4, 3], color=INK, opacity=0.7)
+    halo = base.mark_text(align="left", dx=5, color=PAPER, stroke=PAPER, strokeWidth=5, strokeJoin="round").encode(x=end, text="text:N")
+    layers = alt.layer(bars, spans, national.encode(x=x), halo, texts)
+    title = alt.TitleParams(
+        textwrap.wrap(str(rows["panel"].iloc[0]), canvas.characters), anchor="start", frame="bounds" if canvas is NARROW else "group"
+    )
     return layers.properties(width=inner, height=alt.Step(38 if canvas is NARROW else 32), title=title)
 
 
-def dumbbell(frame: pd.DataFrame, *, canvas: Canvas, share: bool = True) -> alt.TopLevelMixin:
-    """Base -> tuned by level, one block per dimension. Frame: dimension, name, base, tuned, national (NaN when absent)."""
-    values = frame[["base", "tuned", "national"]].to_numpy(dtype=float)
+def dumbbell(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
+    """Base -> tuned by level with intervals, one block per dimension.
+
+    Frame: dimension, name, base, base_low, base_high, tuned, tuned_low, tuned_high, national (NaN when absent).
+    """
+    numbers = frame.columns.drop(["dimension", "name"])
+    frame = frame.assign(**frame[numbers].clip(0, 1))  # a standardised level may lie beyond
+    values = frame[numbers].to_numpy(dtype=float)
     step = 0.1
     low = max(0.0, float(np.nanmin(values)) // step * step)
     high = min(1.0, (float(np.nanmax(values)) // step + 1) * step)
     domain = [low, max(high, low + step)]
-    blocks = [_dumbbells(group, canvas=canvas, domain=domain, share=share) for _, group in frame.groupby("dimension", sort=False)]
+    blocks = [_dumbbells(group, canvas=canvas, domain=domain) for _, group in frame.groupby("dimension", sort=False)]
     return _styled(alt.vconcat(*blocks, spacing=10), canvas)
 
 
-def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float], share: bool) -> alt.LayerChart:
+def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float]) -> alt.LayerChart:
     rows = frame.assign(row=_distinct([_wrapped(name, canvas) for name in frame["name"]]))
     y = alt.Y("row:N", title=None, scale=alt.Scale(domain=list(rows["row"])), axis=_row_axis(canvas, True))
-    axis = alt.Axis(format="%" if share else ".2f", tickCount=5 if canvas is WIDE else 3)
+    axis = alt.Axis(format="%", tickCount=5 if canvas is WIDE else 3)
     scale = alt.Scale(domain=domain, nice=False)
 
     def along(column: str) -> alt.X:
@@ -95,42 +107,55 @@ def _dumbbells(frame: pd.DataFrame, *, canvas: Canvas, domain: list[float], shar
 
     base = alt.Chart(rows).encode(y=y)
     layers = (
-        base.mark_rule(color=GREY, strokeWidth=2).encode(x=along("base"), x2="tuned:Q"),
-        base.mark_tick(color=INK, thickness=2, height=16).encode(x=along("national")),
-        base.mark_point(filled=True, size=90, shape="diamond", color=ORANGE, opacity=1).encode(x=along("base")),
-        base.mark_point(filled=True, size=90, color=BLUE, opacity=1).encode(x=along("tuned")),
+        base.mark_rule(color=BASE, strokeWidth=1.5, yOffset=-APART).encode(x=along("base_low"), x2="base_high:Q"),
+        base.mark_rule(color=TUNED, strokeWidth=1.5, yOffset=APART).encode(x=along("tuned_low"), x2="tuned_high:Q"),
+        base.mark_tick(color=INK, thickness=2, height=20).encode(x=along("national")),
+        base.mark_point(filled=True, size=80, shape="diamond", color=BASE, opacity=1, yOffset=-APART).encode(x=along("base")),
+        base.mark_point(filled=True, size=80, color=TUNED, opacity=1, yOffset=APART).encode(x=along("tuned")),
     )
     inner = canvas.width - canvas.labels - canvas.margin // 2
     title = alt.TitleParams(formats.dimension(rows["dimension"].iloc[0]), anchor="start", frame="bounds")
-    return alt.layer(*layers).properties(width=inner, height=alt.Step(26), title=title)
+    return alt.layer(*layers).properties(width=inner, height=alt.Step(30), title=title)
 
 
-def heat_map(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
-    """Mean MDS by topic and dimension, every cell with its number; crossed dimensions where there is room for them.
+def plane(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
+    """Accuracy against disparity, a panel for each dimension, with intervals along both axes.
 
-    Frame: topic, dimension, crossed (traits of its subgroups), mds; topics in the order to be drawn.
+    Frame: run, model (base or tuned), dimension, accuracy, accuracy_low, accuracy_high, apart, apart_low, apart_high (NaN where there is none).
     """
-    inner = canvas.width - canvas.labels - (2 if canvas is WIDE else 1) * canvas.margin
-    if frame["dimension"].nunique() * CELL_WIDTH > inner:
-        frame = frame[frame["crossed"] <= 1]
-    columns = [formats.dimension(name) for name in frame.drop_duplicates("dimension").sort_values("crossed", kind="stable")["dimension"]]
-    top = max(float(frame["mds"].max()), 0.01)
+    columns = 2 if canvas is WIDE else 1
+    size = (canvas.width - columns * canvas.margin) // columns
+    drawn = [_plane(group, size=size) for _, group in frame.groupby("dimension", sort=False)]
+    rows = [alt.hconcat(*drawn[place : place + columns], spacing=canvas.margin // 2) for place in range(0, len(drawn), columns)]
+    return _styled(alt.vconcat(*rows, spacing=18), canvas)
+
+
+def _plane(frame: pd.DataFrame, *, size: int) -> alt.LayerChart:
     rows = frame.assign(
-        row=[_wrapped(name, canvas) for name in frame["topic"]],
-        column=[formats.dimension(name) for name in frame["dimension"]],
-        text=[f"{value:.2f}" for value in frame["mds"]],
-        ink=["#FFFFFF" if value > 0.6 * top else INK for value in frame["mds"]],
+        colour=[KIND_COLOURS[model] for model in frame["model"]], shape=["diamond" if model == "base" else "circle" for model in frame["model"]]
     )
-    scale = alt.Scale(domain=list(dict.fromkeys(columns)), paddingInner=0.03)
-    axis = alt.Axis(orient="top", labelAngle=-40, labelAlign="left", labelLimit=150, domain=False, ticks=False, labelPadding=6)
-    base = alt.Chart(rows).encode(
-        x=alt.X("column:N", title=None, scale=scale, axis=axis),
-        y=alt.Y("row:N", title=None, scale=alt.Scale(domain=list(dict.fromkeys(rows["row"])), paddingInner=0.06), axis=_row_axis(canvas, True)),
+
+    def accuracy(column: str) -> alt.X:
+        return alt.X(f"{column}:Q", title="accuracy", scale=_spanning(rows, "accuracy"), axis=alt.Axis(format="%", tickCount=4))
+
+    def apart(column: str) -> alt.Y:
+        return alt.Y(f"{column}:Q", title="SD between levels", scale=_spanning(rows, "apart"), axis=alt.Axis(tickCount=5))
+
+    base = alt.Chart(rows).encode(color=alt.Color("colour:N", scale=None))
+    layers = (
+        base.mark_rule(strokeWidth=1.2, opacity=0.7).encode(x=accuracy("accuracy_low"), x2="accuracy_high:Q", y=apart("apart")),
+        base.mark_rule(strokeWidth=1.2, opacity=0.7).encode(x=accuracy("accuracy"), y=apart("apart_low"), y2="apart_high:Q"),
+        base.mark_point(filled=True, size=90, opacity=1).encode(x=accuracy("accuracy"), y=apart("apart"), shape=alt.Shape("shape:N", scale=None)),
+        alt.Chart(rows).mark_text(dx=10, dy=-10, color=INK, fontWeight="bold").encode(x=accuracy("accuracy"), y=apart("apart"), text="run:N"),
     )
-    cells = base.mark_rect(cornerRadius=2).encode(color=alt.Color("mds:Q", legend=None, scale=alt.Scale(domain=[0, top], range=[PALE, BLUE])))
-    texts = base.mark_text().encode(text="text:N", color=alt.Color("ink:N", scale=None))
-    layers = alt.layer(cells, texts).resolve_scale(color="independent")
-    return _styled(layers.properties(width=inner, height=alt.Step(36)), canvas, slanted=True)
+    title = alt.TitleParams(formats.dimension(rows["dimension"].iloc[0]), anchor="start", frame="group")
+    return alt.layer(*layers).properties(width=size, height=220, title=title)
+
+
+def _spanning(rows: pd.DataFrame, name: str) -> alt.Scale:
+    """An axis with room for every interval."""
+    values = rows[[name, f"{name}_low", f"{name}_high"]].to_numpy(dtype=float)
+    return alt.Scale(domain=[float(np.nanmin(values)), float(np.nanmax(values))], nice=True)
 
 
 def training_curve(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
@@ -144,9 +169,9 @@ def training_curve(frame: pd.DataFrame, *, canvas: Canvas) -> alt.TopLevelMixin:
         return alt.Y(f"{column}:Q", title="loss", scale=alt.Scale(zero=False), axis=alt.Axis(tickCount=5))
 
     layers = (
-        alt.Chart(losses).mark_line(color=SKY, strokeWidth=1.6).encode(x=x, y=loss("loss")),
-        alt.Chart(checks).mark_line(color=BLUE, strokeWidth=2.4).encode(x=x, y=loss("validation_loss")),
-        alt.Chart(checks).mark_point(color=BLUE, filled=True, size=60, opacity=1).encode(x=x, y=loss("validation_loss")),
+        alt.Chart(losses).mark_line(color=BASELINE, strokeWidth=1.4).encode(x=x, y=loss("loss")),
+        alt.Chart(checks).mark_line(color=TUNED, strokeWidth=2.4).encode(x=x, y=loss("validation_loss")),
+        alt.Chart(checks).mark_point(color=TUNED, filled=True, size=60, opacity=1).encode(x=x, y=loss("validation_loss")),
     )
     sized = alt.layer(*layers).properties(width=canvas.width - 2 * canvas.margin, height=260 if canvas is WIDE else 200)
     return _styled(sized, canvas)
@@ -157,6 +182,8 @@ def draw(chart: alt.TopLevelMixin, *, name: str, description: str) -> str:
     text = vl_convert.vegalite_to_svg(chart.to_dict(), allowed_base_urls=[])
     root = ElementTree.fromstring(text)
     _rename_ids(root, name)
+    _leave_colours_to_the_page(root)
+    _be_one_picture(root)
     width = float(root.attrib.pop("width"))
     root.attrib.pop("height")
     root.attrib.update({"class": "chart", "role": "img", "aria-label": description, "style": f"max-width:{width:.0f}px"})
@@ -176,11 +203,25 @@ def _rename_ids(root: ElementTree.Element, name: str) -> None:
                 element.set(key, f"url(#{renamed[value[5:-1]]})")
 
 
-def _styled(chart: Any, canvas: Canvas, *, slanted: bool = False) -> alt.TopLevelMixin:
-    """`slanted` column labels get room above and to their right: a browser's font may be wider than the one that they were measured in."""
-    room = 24 if slanted else 2
+def _leave_colours_to_the_page(root: ElementTree.Element) -> None:
+    for element in root.iter():
+        for paint in ("fill", "stroke"):
+            name = THEMED.get(element.attrib.get(paint, "").lower())
+            if name:
+                del element.attrib[paint]
+                element.set("style", f"{paint}:var(--{name});{element.attrib.get('style', '')}")
+
+
+def _be_one_picture(root: ElementTree.Element) -> None:
+    """To a screen reader a chart is its description: the numbers are in a table beside it, and hundreds of marks without a name help nobody."""
+    for element in root.iter():
+        for name in [name for name in element.attrib if name == "role" or name.startswith("aria-")]:
+            del element.attrib[name]
+
+
+def _styled(chart: Any, canvas: Canvas) -> alt.TopLevelMixin:
     styled: alt.TopLevelMixin = (
-        chart.properties(background="#FFFFFF", padding={"left": 2, "right": room, "top": room, "bottom": 4})
+        chart.properties(background=PAPER, padding={"left": 2, "right": 2, "top": 2, "bottom": 4})
         .configure(font=FONT, aria=False)
         .configure_view(stroke=None)
         .configure_axis(

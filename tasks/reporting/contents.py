@@ -23,11 +23,13 @@ TABLES: dict[str, tuple[str, ...]] = {
     "disparities": ("model", "split", "dimension", "metric", "gap", "worst_level", "best_level"),
     "subgroups": ("subgroup_id", "subgroup_order", "dimensions", "levels", "respondents"),
     "landscape": ("item", "topic", "dimension", "subgroups", "mds"),
-    "pairs": ("item", "subgroup_id", "subgroup_order", "code", "respondents"),
-    "predictions": ("model", "variant", "split", "outside"),
+    "landscape_topics": ("topic", "dimension", "mds", "mds_expected", "low", "high", "mds_sampling"),
+    "pairs": ("item", "topic", "subgroup_id", "subgroup_order", "split", "codes", "shares", "code", "respondents"),
+    "predictions": ("model", "reader", "variant", "split", "item", "subgroup_id", "probabilities", "choice"),
     "training_log": ("step", "loss", "validation_loss"),
     "items": ("item", "question"),
     "options": ("item", "code", "wording"),
+    "replications": ("model", "split", "reader", "variant", "weighting", "dimension", "metric", "replications", "value", "sd", "low", "high"),
 }
 MANIFEST_KEYS = ("study", "study_name", "run_id", "survey")
 SUMMARY_KEYS = ("synthetic", "pairs", "base", "baselines")
@@ -83,6 +85,15 @@ class Contents:
     @property
     def reader(self) -> str:
         return str(self.summary.get("reader", "likelihood"))
+
+    @property
+    def held_out(self) -> str:
+        """The kind of thing that the study holds out."""
+        return str(setting(self.manifest, "study", "split", "kind", default="unseen_subgroup"))
+
+    @property
+    def replications(self) -> int:
+        return int(setting(self.manifest, "study", "replications", default=1))
 
     def statistic(self, *keys: str) -> Statistic | None:
         """A number of summary.json by its path, such as ("tuned", "accuracy", "ood_test")."""
@@ -179,7 +190,7 @@ def _read_table(path: Path, columns: tuple[str, ...]) -> pd.DataFrame | None:
         absent = [column for column in columns if column not in held]
         if absent:
             raise StepError(f"{path} lacks the columns {', '.join(absent)}, found {', '.join(held)}. {REMEDY}")
-        wanted = None if path.stem != "predictions" else list(columns)  # the one table with a row per answer
+        wanted = list(columns) if path.stem in ("predictions", "pairs") else None  # the tables with a row per answer
         return pd.read_parquet(path, columns=wanted)
     except (OSError, pa.ArrowException) as error:
         raise StepError(f"{path} is not readable Parquet: {error}. {REMEDY}") from error

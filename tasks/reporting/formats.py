@@ -11,6 +11,7 @@ from tasks.reporting.contents import Statistic
 ABSENT = "–"
 MINUS = "\u2212"
 LABEL_CHARACTERS = 80
+MOST_RESPONDENTS = 10_000  # of a survey that is compared with; tasks/fairness/ceilings.py
 # Bidirectional overrides and isolates: they would reorder the text that follows the label.
 REORDERING = frozenset("\u202a\u202b\u202c\u202d\u202e\u2066\u2067\u2068\u2069\u200e\u200f\u061c")
 
@@ -28,6 +29,34 @@ def decimal(number: Statistic | float | None) -> str:
 def points(difference: float | None) -> str:
     """A difference of two shares in percentage points, always signed: +4.2."""
     return signed(None if difference is None else 100 * difference, digits=1)
+
+
+def points_between(difference: Statistic | None) -> str:
+    """A difference in percentage points with its interval: +4.2 (−1.0 to +9.4)."""
+    return signed_between(difference, scale=100, digits=1)
+
+
+def signed_between(difference: Statistic | None, *, scale: float = 1, digits: int = 3) -> str:
+    if difference is None:
+        return ABSENT
+    value, low, high = (None if number is None else signed(scale * number, digits=digits) for number in difference)
+    return str(value) if low is None or high is None else f"{value} ({low} to {high})"
+
+
+def p_value(p: float | None) -> str:
+    return ABSENT if p is None else "under 0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def respondents(size: float | None) -> str:
+    """An equivalent sample size in whole respondents."""
+    if size is None or not math.isfinite(size):
+        return ABSENT
+    return "under 1" if size < 0.5 else f"{size:,.0f}" if size < MOST_RESPONDENTS else f"{MOST_RESPONDENTS:,} or more"
+
+
+def about(respondents: float) -> str:
+    """A number of respondents rounded to tens: differences of published numbers must not count a small group."""
+    return f"about {10 * round(respondents / 10):,}"
 
 
 def signed(number: float | None, digits: int = 3) -> str:

@@ -4,23 +4,23 @@
     console.print(headline_table(summary))
 
 Every statistic is {value, low, high}, low and high by a bootstrap of questions or null; a number that the run has not is null.
-`differences` are paired: both sides over the same pairs. In `disparity`, base, tuned and change are gaps between best and worst level (descriptive);
-`between` is the primary statistic as a standard deviation between levels, with the sign of its variance component.
+`skill` is of what a baseline leaves to 1, `skill_to_ceiling` of what it leaves to the ceiling (the targets' certainty); null where that is little.
+`differences` are paired: both sides over the same pairs. `disparity` is of accuracy, and inside it of NMAE and EMD (tasks/reporting/disparity.py);
+`answers`, `agreement`, `robustness`, `landscape`, `judge`, `server` and the models' `open_ended` are from tasks/reporting/evidence.py.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pandas as pd
 from rich.table import Table
 
 from tasks.errors import StepError
 from tasks.fairness.ceilings import CEILING
-from tasks.fairness.contrasts import CHANGE
+from tasks.fairness.contrasts import ORDER0
 from tasks.files import write_json
-from tasks.reporting import formats, views
+from tasks.reporting import disparity, evidence, formats, names, overlap, views
 from tasks.reporting.contents import SPLITS, Statistic, check_numbers, statistic_at
 
 TEST_SPLITS = ("id_test", "ood_test")
@@ -28,13 +28,16 @@ METRICS = (
     "accuracy", "nmae", "emd", "total_variation", "jensen_shannon", "calibration_error", "accuracy_adjusted", "accuracy_certain", "accuracy_differs",
     "equivalent_n",
 )  # fmt: skip
-BASELINES = ("national_mode", "parent_mode", "additive", "chance")
-SKILL_OVER = ("national_mode", "parent_mode", "additive")
-CONTROLS = ("blank_persona", "permuted_persona")
+OF_OTHERS = ("accuracy", "nmae", "emd", "accuracy_certain", "accuracy_differs", "equivalent_n")  # of baselines and controls
+SKILL = "skill_"
 SURVEY_FACTS = ("file_sha256", "version", "wave", "country", "respondents", "weighted")
 REQUIRED_TABLES = ("metrics", "pairs", "predictions")
+OPTIONAL_TABLES = (
+    "disparities", "agreement", "robustness", "landscape", "landscape_topics", "overlap", "overlap_subgroups", "replications",
+)  # fmt: skip
 
 Number = dict[str, float | None] | None
+OfOne = Callable[..., dict[str, Any]]
 
 
 class Facts(NamedTuple):
@@ -46,6 +49,7 @@ class Facts(NamedTuple):
     seconds: Mapping[str, float]
     gates: Mapping[str, int]
     overlap: str = "keep"
+    seed: int = 0
 
 
 def write_summary(run_folder: Path, facts: Facts) -> dict[str, Any]:
@@ -54,40 +58,50 @@ def write_summary(run_folder: Path, facts: Facts) -> dict[str, Any]:
     absent = [name for name in REQUIRED_TABLES if name not in paths]
     if absent:
         raise StepError(f"{run_folder / 'tables'} lacks {', '.join(absent)}: a summary needs {', '.join(REQUIRED_TABLES)}. Run the study again.")
-    wanted = [name for name in (*REQUIRED_TABLES, "disparities") if name in paths]
+    wanted = [name for name in (*REQUIRED_TABLES, *OPTIONAL_TABLES) if name in paths]
     summary = build_summary({name: pd.read_parquet(paths[name]) for name in wanted}, facts)
+    summary |= {"judge": evidence.judge(run_folder), "server": evidence.server(run_folder)}
+    for model, found in evidence.transfer(run_folder, seed=facts.seed).items():
+        summary[model]["open_ended"] = found
     check_numbers(run_folder, summary)
     write_json(run_folder / "summary.json", summary)
     return summary
 
 
 def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str, Any]:
-    """summary.json from metrics, pairs, predictions and (when there is one) disparities. A run without training has no key `tuned`."""
-    reader = reader_of(tables["predictions"])
+    """summary.json from the run's tables. A run without training has no key `tuned`; baselines and controls are those that were scored."""
+    predictions = tables["predictions"]
+    reader = reader_of(predictions)
     scores = views.read_scores(views.comparable(tables["metrics"], reader=reader))
-    models = ["base", "tuned"] if (tables["predictions"]["model"] == "tuned").any() else ["base"]
-    accuracies = {name: _by_split(scores, "accuracy", model=name) for name in BASELINES}
+    models = ["base", "tuned"] if (predictions["model"] == "tuned").any() else ["base"]
+    measured = tables["metrics"]
+    read_from_tables = measured[(measured["reader"] == "table") & (measured["model"] != CEILING)]["model"]
+    baselines = names.in_order(names.BASELINES, set(read_from_tables))
+    of_all = _of_others(scores, views.read_scores(views.comparable(measured, reader=reader, weighting="population")))
     summary: dict[str, Any] = {
         "study": facts.study_name,
         "run_id": facts.run_id,
         "synthetic": bool(facts.survey["synthetic"]),
         "reader": reader,
-        "survey": {name: facts.survey[name] for name in SURVEY_FACTS},
+        "survey": {name: facts.survey[name] for name in SURVEY_FACTS} | {"weighting": names.weighting(facts.survey)},
         "pairs": _pairs(tables["pairs"]),
-        **{model: {metric: _by_split(scores, metric, model=model) for metric in METRICS} | {"open_ended": None} for model in models},
-        "baselines": {name: {"accuracy": accuracies[name]} for name in BASELINES},
-        "controls": _controls(scores, tables["predictions"], model=models[-1]),
-        "skill": {model: {name: _skill(scores, model=model, baseline=name) for name in SKILL_OVER} for model in models},
+        **{model: {metric: _by_split(scores, metric, model=model) for metric in METRICS} | of_all(model) | {"open_ended": None} for model in models},
+        "baselines": {name: of_all(name) for name in baselines},
+        "controls": _controls(measured, predictions, of_all, model=models[-1]),
+        "skill": {model: {name: _skill(scores, model=model, baseline=name) for name in baselines} for model in models},
+        "skill_to_ceiling": {model: {name: _by_split(scores, f"{SKILL}{name}_to_ceiling", model=model) for name in baselines} for model in models},
         "differences": {
             name: {metric: _by_split(scores, metric, model=name) for metric in ("accuracy", "nmae", "emd")} for name in scores.contrasts()
         },
         "target_certainty": _by_split(scores, "accuracy", model=CEILING),
         "ceiling": _by_split(scores, "accuracy", model=CEILING) if facts.overlap == "disjoint" else None,
+        "answers": evidence.answers(predictions, models=models, reader=reader),
+        "agreement": evidence.records(tables.get("agreement")),
+        "robustness": evidence.records(tables.get("robustness")),
+        "landscape": evidence.landscape(tables.get("landscape"), tables.get("landscape_topics")),
     }
-    disparities = views.comparable(tables.get("disparities"), reader=reader)
-    split = views.main_split(summary)
-    summary["disparity"] = _disparity(views.gap_rows(disparities, split=split), _tested(tables.get("disparities"), split=split, reader=reader))
-    return summary | {"gates": dict(facts.gates), "seconds": dict(facts.seconds)}
+    summary["disparity"] = disparity.summarised(tables.get("disparities"), split=views.main_split(summary), reader=reader)
+    return summary | {"overlap": overlap.summarised(tables), "gates": dict(facts.gates), "seconds": dict(facts.seconds)}
 
 
 def reader_of(predictions: pd.DataFrame) -> str:
@@ -112,17 +126,18 @@ def headline_rows(summary: Mapping[str, Any]) -> list[dict[str, str]]:
 
 def headline_table(summary: Mapping[str, Any]) -> Table:
     """The headline rows for a terminal."""
-    weighting = "weighted" if summary["survey"]["weighted"] else "UNWEIGHTED"
+    weighting = summary["survey"]["weighting"]
     prefix = "SYNTHETIC SURVEY, evidence of nothing: " if summary["synthetic"] else ""
     what = f"{summary['study']} ({summary['survey']['country']}, {summary['pairs']['questions']} questions)"
-    table = Table(title=f"{prefix}{what}, run {summary['run_id']}, {weighting} targets", title_justify="left")
+    table = Table(title=f"{prefix}{what}, run {summary['run_id']}, targets {weighting}", title_justify="left")
     rows = headline_rows(summary)
     for name in rows[0]:
         table.add_column(name, justify="left" if name == "answers by" else "right")
     shares = {split: statistic_at(summary, "controls", "persona_changes_answer", split) for split in SPLITS}
     changes = ", ".join(f"{formats.percent(share)} ({split})" for split, share in shares.items() if share)
     table.caption = (
-        f"Skill is over the national mode. The persona changes the answer in: {changes or 'not asked'}. Intervals are in summary.json and the report."
+        f"Skill is over {views.references(summary)}. The persona changes the answer in: {changes or 'not asked'}. "
+        "Intervals are in summary.json and the report."
     )
     for row in rows:
         table.add_row(*row.values(), style="bold" if row["answers by"] == "Tuned model" else None)
@@ -133,9 +148,9 @@ def _headline_row(summary: Mapping[str, Any], contender: views.Contender) -> dic
     row = {"answers by": contender.name}
     for split in SPLITS:
         accuracy = statistic_at(summary, *contender.path, "accuracy", split)
-        national = statistic_at(summary, "baselines", "national_mode", "accuracy", split)
+        over = statistic_at(summary, "baselines", views.reference(summary, split), "accuracy", split)
         row[f"{split} accuracy"] = formats.percent(accuracy)
-        row[f"{split} skill"] = formats.signed(views.skill(accuracy, national), digits=2)
+        row[f"{split} skill"] = formats.signed(views.skill(accuracy, over), digits=2)
     return row
 
 
@@ -154,49 +169,29 @@ def _pairs(pairs: pd.DataFrame) -> dict[str, int]:
     return {"total": len(pairs), **counted, "subgroups": pairs["subgroup_id"].nunique(), "questions": pairs["item"].nunique()}
 
 
-def _controls(scores: views.Scores, predictions: pd.DataFrame, *, model: str) -> dict[str, Any]:
-    """Of the tuned model, or of the base model where nothing was trained."""
-    measured = {name: {"accuracy": _by_split(scores, "accuracy", model=model, variant=name)} for name in CONTROLS}
-    return measured | {"order0": None, "persona_changes_answer": persona_changes_answer(predictions, model=model)}
+def _of_others(scores: views.Scores, by_population: views.Scores) -> OfOne:
+    """What is told of every model, control and baseline."""
+
+    def of_one(model: str, variant: str = "plain") -> dict[str, Any]:
+        told = {metric: _by_split(scores, metric, model=model, variant=variant) for metric in OF_OTHERS}
+        return told | {"accuracy_population": _by_split(by_population, "accuracy", model=model, variant=variant)}
+
+    return of_one
+
+
+def _controls(metrics: pd.DataFrame, predictions: pd.DataFrame, of_one: OfOne, *, model: str) -> dict[str, Any]:
+    """Other personas put to the tuned model (to the base model where nothing was trained), and models that were trained to be compared with it."""
+    read = metrics[metrics["reader"] == reader_of(predictions)]
+    variants = set(read.loc[read["model"] == model, "variant"]).difference(["plain", *names.REWORDINGS])
+    others = {name for name in read["model"] if "-" not in name}.difference(["base", "tuned"])
+    measured: dict[str, Any] = {ORDER0: None}
+    for name in names.in_order(names.CONTROLS, variants | others):
+        measured[name] = of_one(model, name) if name in variants else of_one(name)
+    return measured | {"persona_changes_answer": persona_changes_answer(predictions, model=model)}
 
 
 def _skill(scores: views.Scores, *, model: str, baseline: str) -> dict[str, Number]:
     """As measured with its interval; None where the baseline leaves less than 0.02 to gain."""
     pairs = {split: [scores.of(views.Place(split), model=name, metric="accuracy") for name in (model, baseline)] for split in TEST_SPLITS}
-    measured = _by_split(scores, f"skill_{baseline}", model=model)
+    measured = _by_split(scores, f"{SKILL}{baseline}", model=model)
     return {split: None if views.skill(*pair) is None else measured[split] or _number(views.skill(*pair)) for split, pair in pairs.items()}
-
-
-def _disparity(rows: Iterable[views.GapRow], tested: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Gaps in accuracy on the main test split, by dimension, and the tests of what lies behind them."""
-    accuracy = [row for row in rows if row.metric == "accuracy"]
-    gaps = {row.dimension: {name: _number(getattr(row, name)) for name in ("base", "tuned", "change")} for row in accuracy}
-    return {dimension: found | tested.get(dimension, {}) for dimension, found in gaps.items()}
-
-
-def _tested(disparities: pd.DataFrame | None, *, split: str, reader: str) -> dict[str, dict[str, Any]]:
-    """By dimension: `between` of each model and of the change, and the change's tests; of accuracy, plain prompts, the study's reader."""
-    if disparities is None or "between" not in disparities:
-        return {}
-    rows = disparities[(disparities["split"] == split) & (disparities["reader"] == reader) & (disparities["variant"] == "plain")]
-    rows = rows[(rows["metric"] == "accuracy") & (rows["weighting"] == "standardised") & rows["between"].notna()]
-    return {str(dimension): _tests({str(row["model"]): row for row in group.to_dict("records")}) for dimension, group in rows.groupby("dimension")}
-
-
-def _tests(by_model: Mapping[str, dict[Any, Any]]) -> dict[str, Any]:
-    names = {"base": "base", "tuned": "tuned", "change": CHANGE}
-    found: dict[str, Any] = {"between": {name: _deviation(by_model[model]) for name, model in names.items() if model in by_model}}
-    for name, model in names.items():
-        if model in by_model:
-            found["between"][name]["p"] = by_model[model]["p"]
-    if CHANGE in by_model:
-        change = by_model[CHANGE]
-        found |= {name: formats.number_or_none(change[name]) for name in ("p_holm", "p_bh", "p_wider")} | {"no_wider": bool(change["no_wider"])}
-    return found
-
-
-def _deviation(row: Mapping[Any, Any]) -> dict[str, float | None]:
-    """A variance component as a standard deviation with its sign."""
-    return {
-        name: float(np.sign(row[column]) * np.sqrt(abs(row[column]))) for name, column in (("value", "between"), ("low", "low"), ("high", "high"))
-    }

@@ -5,21 +5,24 @@
 A cell is text and is escaped by the template; the first cell of a row is its header.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import groupby
 from typing import Any, NamedTuple
 
 import pandas as pd
 
-from tasks.reporting import formats
-from tasks.reporting.contents import Contents, setting
-from tasks.reporting.formats import decimal, percent, points, signed
-from tasks.reporting.views import ContestedRow, GapRow, GroupRow, HeadlineRow
+from tasks.reporting import formats, names
+from tasks.reporting.contents import Contents, Statistic, as_statistic
+from tasks.reporting.disparity import DisparityRow
+from tasks.reporting.formats import decimal, p_value, percent, points, points_between, signed, signed_between, thousands
+from tasks.reporting.groups import GroupRow
+from tasks.reporting.landscape import ContestedRow
+from tasks.reporting.views import HeadlineRow
 
-SPLIT_NAMES = {"ood_test": "Unseen subgroups", "id_test": "Trained subgroups, unseen cells"}
-METRIC_NAMES = {"accuracy": "Accuracy", "nmae": "NMAE"}
-MODEL_NAMES = {"sample": "SmolLM2-135M-Instruct (the sample, from 4-bit weights)"}
 KIND_NAMES = {"model": "Models", "control": "Controls", "baseline": "Baselines (no language model)"}
+LANDSCAPE = ("In this sample", "In the population", "By sampling alone")
+JUDGED_BY = {"all": "All", "level": "By third of the scale"}
+TWO_LINES = 2 * formats.LABEL_CHARACTERS
 
 
 class Block(NamedTuple):
@@ -38,23 +41,95 @@ class Table(NamedTuple):
     prose: frozenset[int] = frozenset({0})
 
 
-def headline(rows: list[HeadlineRow], *, split: str, basis: str) -> Table:
+def headline(rows: list[HeadlineRow], *, where: str, split: str, basis: str, over: str) -> Table:
     blocks = [
         Block(KIND_NAMES[kind], [_headline_cells(row, split) for row in group if row.results[split].accuracy])
         for kind, group in groupby(rows, key=lambda row: row.kind)
     ]
-    caption = f"{SPLIT_NAMES[split]} ({split}), {basis}. NMAE and EMD: less is better. Skill: share of the national mode's errors avoided."
-    return Table(caption, ("", "Accuracy", "NMAE", "EMD", "Skill"), [block for block in blocks if block.rows])
+    caption = f"{where}, {basis}. NMAE and EMD: less is better. Skill: share of the errors of the {over} that are avoided."
+    columns = (
+        "",
+        "Accuracy",
+        "of sure targets",
+        "of those unlike the country",
+        "by population share",
+        "Skill",
+        "NMAE",
+        "EMD",
+        "Equivalent sample size",
+    )
+    return _without_empty_columns(Table(caption, columns, [block for block in blocks if block.rows]))
 
 
 def _headline_cells(row: HeadlineRow, split: str) -> list[str]:
     result = row.results[split]
-    return [row.name, percent(result.accuracy), decimal(result.nmae), decimal(result.emd), signed(result.skill, digits=2)]
+    shares = [percent(result.accuracy), percent(result.accuracy_certain), percent(result.accuracy_differs), percent(result.accuracy_population)]
+    size = result.equivalent_n
+    return [
+        row.name,
+        *shares,
+        signed(result.skill, digits=2),
+        decimal(result.nmae),
+        decimal(result.emd),
+        formats.respondents(size.value if size else None),
+    ]
 
 
-def groups(rows: Iterable[GroupRow], *, caption: str, by_dimension: bool) -> Table:
-    """Accuracy and NMAE before and after, by level or by subgroup."""
-    keyed = groupby(rows, key=lambda row: formats.dimension(row.dimension) if by_dimension else "")
+def skill(summary: Mapping[str, Any], *, where: str, split: str) -> Table:
+    """Of what each baseline leaves, the part that a model gains, to 1 and to the ceiling."""
+    shown = {
+        f"{model.capitalize()}{word}": summary[form][model]
+        for model in ("base", "tuned")
+        for form, word in (("skill", ""), ("skill_to_ceiling", ", to the ceiling"))
+        if (summary.get(form) or {}).get(model)
+    }
+    baselines = list(dict.fromkeys(name for held in shown.values() for name in held))
+    cells = [
+        [names.baseline(name), *(signed_between(as_statistic((held.get(name) or {}).get(split)), digits=2) for held in shown.values())]
+        for name in baselines
+    ]
+    caption = (
+        "Skill over each baseline: share of its errors that a model avoids; below 0 the model does worse. To the ceiling: with the mean certainty of "
+        f"the targets for the 1. A dash where a baseline leaves less than 0.02. {where}."
+    )
+    rows = [row for row in cells if any(cell != formats.ABSENT for cell in row[1:])]
+    return _without_empty_columns(Table(caption, ("Skill over", *shown), [Block("", rows)]))
+
+
+def all_metrics(summary: Mapping[str, Any], *, where: str, split: str) -> Table:
+    """Every metric of base and tuned model."""
+    models = [model for model in ("base", "tuned") if summary.get(model)]
+
+    def cell(model: str, metric: str) -> str:
+        return decimal(as_statistic(((summary[model] or {}).get(metric) or {}).get(split)))
+
+    rows = [[name, *(cell(model, metric) for model in models)] for metric, name in names.METRICS.items()]
+    caption = f"Every metric. {where}. Accuracy: more is better; of all others, less."
+    return Table(caption, ("Metric", *(f"{model.capitalize()} model" for model in models)), [Block("", rows)])
+
+
+def replications(frame: pd.DataFrame, *, where: str, split: str, reader: str) -> Table:
+    """How far accuracies depend on the seeds of split and training."""
+    kept = frame[(frame["split"] == split) & frame["reader"].isin([reader, "table"]) & (frame["variant"] == "plain")]
+    kept = kept[(kept["weighting"] == "pairs") & (kept["dimension"] == "all") & (kept["metric"] == "accuracy")]
+    rows = [
+        [
+            _contender(str(row["model"])), thousands(row["replications"]), decimal(row["sd"]),
+            decimal(as_statistic({name: row[name] for name in ("value", "low", "high")})),
+        ]
+        for row in kept.to_dict("records")
+    ]  # fmt: skip
+    caption = f"Accuracy over the study's replications, each with a split and a training seed of its own: mean with its 95% interval. {where}."
+    return Table(caption, ("", "Replications", "Standard deviation", "Mean"), [Block("", rows)])
+
+
+def _contender(key: str) -> str:
+    return " less ".join(f"{part} model" if part in ("base", "tuned") else names.baseline(part).lower() for part in key.split("-"))
+
+
+def levels(rows: Iterable[GroupRow], *, caption: str) -> Table:
+    """Accuracy and NMAE before and after, by level."""
+    keyed = groupby(rows, key=lambda row: formats.dimension(row.dimension))
     columns = ("", "Pairs", "Base", "Tuned", "Change (points)", "National mode", "Tuned skill", "NMAE base", "NMAE tuned", "NMAE change")
     return _without_empty_columns(Table(caption, columns, [Block(heading, [_group_cells(row) for row in group]) for heading, group in keyed]))
 
@@ -69,95 +144,139 @@ def _without_empty_columns(table: Table) -> Table:
 
 
 def _group_cells(row: GroupRow) -> list[str]:
-    accuracy = [percent(row.base), percent(row.tuned), points(row.change), percent(row.national), signed(row.tuned_skill, digits=2)]
+    accuracy = [percent(row.base), percent(row.tuned), points_between(row.change), percent(row.national), signed(row.tuned_skill, digits=2)]
     nmae = [decimal(row.base_nmae), decimal(row.tuned_nmae), signed(row.nmae_change)]
-    return [formats.label(row.name, limit=2 * formats.LABEL_CHARACTERS), formats.thousands(row.pairs), *accuracy, *nmae]
+    return [formats.label(row.name, limit=TWO_LINES), thousands(row.pairs), *accuracy, *nmae]
 
 
-def gaps(rows: Iterable[GapRow], *, caption: str) -> Table:
+def gaps(rows: Iterable[DisparityRow], *, caption: str) -> Table:
+    """What describes: best less worst level, as it is and less what noise adds to it."""
     keyed = groupby(rows, key=lambda row: row.metric)
-    columns = ("", "Base gap", "Tuned gap", "Change", "Best level", "Worst level")
-    blocks = [Block(METRIC_NAMES[metric], [_gap_cells(row) for row in group]) for metric, group in keyed]
-    return _without_empty_columns(Table(caption, columns, blocks, frozenset({0, 4, 5})))
+    columns = ("", "Levels", "Questions", "Base gap", "Tuned gap", "Change", "Base, less noise", "Tuned, less noise", "Best level", "Worst level")
+    blocks = [Block(names.of(names.METRICS, metric), [_gap_cells(row) for row in group]) for metric, group in keyed]
+    return _without_empty_columns(Table(caption, columns, blocks, frozenset({0, 8, 9})))
 
 
-def _gap_cells(row: GapRow) -> list[str]:
-    show, change = (percent, points(row.change)) if row.metric == "accuracy" else (decimal, signed(row.change))
-    return [formats.dimension(row.dimension), show(row.base), show(row.tuned), change, row.best, row.worst]
+def _gap_cells(row: DisparityRow) -> list[str]:
+    def show(value: float | None) -> str:
+        return formats.ABSENT if value is None else percent(value) if row.metric == "accuracy" else decimal(value)
+
+    change = points(row.gap["change"]) if row.metric == "accuracy" else signed(row.gap["change"])
+    gap, less = [show(row.gap[model]) for model in ("base", "tuned")], [show(row.adjusted.get(model)) for model in ("base", "tuned")]
+    named = [formats.label(level) if level else formats.ABSENT for level in (row.best, row.worst)]
+    return [formats.dimension(row.dimension), thousands(row.levels), thousands(row.questions), *gap, change, *less, *named]
+
+
+def disparities(rows: Iterable[DisparityRow], *, caption: str) -> Table:
+    """The primary statistic and its tests."""
+    keyed = groupby(rows, key=lambda row: row.metric)
+    columns = ("", "Base", "Base p", "Tuned", "Tuned p", "Change", "Change p", "p, Holm", "p, Benjamini-Hochberg", "Surely no wider?")
+    blocks = [Block(names.of(names.METRICS, metric), [_tested_cells(row) for row in group]) for metric, group in keyed]
+    return _without_empty_columns(Table(caption, columns, [block for block in blocks if block.rows], frozenset({0, 9})))
+
+
+def _tested_cells(row: DisparityRow) -> list[str]:
+    cells = [formats.dimension(row.dimension)]
+    for model in ("base", "tuned", "change"):
+        cells += [signed_between(row.between[model]), p_value(row.p[model])]
+    no_wider = formats.ABSENT if row.no_wider is None else "yes" if row.no_wider else "not shown"
+    return [*cells, p_value(row.p_holm), p_value(row.p_bh), no_wider]
 
 
 def contested(rows: Iterable[ContestedRow], *, caption: str) -> Table:
     cells = [
-        [f"{formats.label(row.item)} {formats.label(row.question, limit=160)}", formats.label(row.topic), decimal(row.mds), row.answers]
+        [f"{formats.label(row.item)} {formats.label(row.question, limit=TWO_LINES)}", formats.label(row.topic), *_scores(row), row.answers]
         for row in rows
     ]
-    return Table(caption, ("Question", "Topic", "MDS", "Commonest answers (in so many subgroups)"), [Block("", cells)], frozenset({0, 1, 3}))
+    columns = ("Question", "Topic", *LANDSCAPE, "Commonest answers (in so many subgroups)")
+    return _without_empty_columns(Table(caption, columns, [Block("", cells)], frozenset({0, 1, 5})))
 
 
-def landscape(means: pd.DataFrame, *, caption: str) -> Table:
-    """Every mean of the heat map, one row per dimension."""
-    topics = tuple(dict.fromkeys(means["topic"]))
-    values = {(row["dimension"], row["topic"]): row["mds"] for row in means.to_dict("records")}
-    dimensions = dict.fromkeys(means.sort_values("crossed", kind="stable")["dimension"])
-    rows = [[formats.dimension(name), *(decimal(values.get((name, topic))) for topic in topics)] for name in dimensions]
-    return Table(caption, ("", *map(formats.label, topics)), [Block("", rows)])
+def _scores(row: ContestedRow) -> list[str]:
+    return [decimal(row.mds), decimal(row.population), decimal(row.sampling)]
+
+
+def topics(means: Iterable[Mapping[Any, Any]], *, caption: str) -> Table:
+    """Every mean of the landscape with its interval, by dimension."""
+    keyed = groupby(means, key=lambda row: formats.dimension(row["dimension"]))
+    blocks = [
+        Block(heading, [[formats.label(row["topic"]), decimal(row["mds"]), decimal(_population(row)), decimal(row["mds_sampling"])] for row in group])
+        for heading, group in keyed
+    ]
+    return _without_empty_columns(Table(caption, ("Topic", *LANDSCAPE), blocks))
+
+
+def _population(row: Mapping[Any, Any]) -> Statistic | None:
+    return as_statistic({"value": row["mds_expected"], "low": row["low"], "high": row["high"]})
+
+
+def agreement(rows: Iterable[Mapping[str, Any]], *, caption: str) -> Table:
+    keyed = groupby(rows, key=lambda row: f"{str(row['model']).capitalize()} model")
+    columns = ("", "Pairs", "Same answer", "Kappa", "Accuracy: first", "second", "Outside options: first", "second", "Not read: first", "second")
+    return Table(caption, columns, [Block(heading, [_agreement_cells(row) for row in group]) for heading, group in keyed])
+
+
+def _agreement_cells(row: Mapping[str, Any]) -> list[str]:
+    both = f"{names.of(names.READERS, row['reader'])} and {names.of(names.READERS, row['other'])}"
+    cells = [both, thousands(row["pairs"]), percent(row["agreement"]), decimal(row["kappa"])]
+    for measure, show in (("accuracy", percent), ("outside", percent), ("unread", thousands)):
+        cells += [show(row[measure]), show(row[f"{measure}_other"])]
+    return cells
+
+
+def robustness(rows: Iterable[Mapping[str, Any]], *, caption: str) -> Table:
+    keyed = groupby(rows, key=lambda row: f"{str(row['model']).capitalize()} model")
+    columns = ("", "Pairs", "As usual", "Reworded", "Change (points)", "Same answer", "Subgroups rank alike (Spearman)", "(Kendall)", "Not read")
+    return Table(caption, columns, [Block(heading, [_robustness_cells(row) for row in group]) for heading, group in keyed])
+
+
+def _robustness_cells(row: Mapping[str, Any]) -> list[str]:
+    change = as_statistic({"value": row["change"], "low": row["low"], "high": row["high"]})
+    ranks = [signed(row["spearman"], digits=2), signed(row["kendall"], digits=2)]
+    shares = [percent(row["accuracy_plain"]), percent(row["accuracy"]), points_between(change), percent(row["same_choice"])]
+    return [names.of(names.REWORDINGS, row["variant"]), thousands(row["pairs"]), *shares, *ranks, thousands(row["unread"])]
+
+
+def transfer(summary: Mapping[str, Any], *, caption: str) -> Table:
+    found = {model: (summary.get(model) or {}).get("open_ended") for model in ("base", "tuned")}
+    cells = [
+        [
+            f"{model.capitalize()} model", thousands(held["pairs"]), percent(as_statistic(held["accuracy"])),
+            percent(as_statistic(held["accuracy_without_naming"])), percent(as_statistic(held["accuracy_with_options"])),
+            thousands(held["none"]), thousands(held["names_option"]),
+        ]
+        for model, held in found.items() if held
+    ]  # fmt: skip
+    columns = ("", "Pairs", "Accuracy, free answer", "of texts that name no option", "Accuracy with options", "Means none", "Names an option")
+    return Table(caption, columns, [Block("", cells)])
+
+
+def judge(rows: Iterable[Mapping[str, Any]], *, caption: str) -> Table:
+    keyed = groupby(rows, key=lambda row: JUDGED_BY.get(row["dimension"], f"By {names.words(row['dimension'])}"))
+    columns = ("", "Texts", "Accuracy", "Kappa", "Bias (of the scale)", "Judged to mean none")
+    blocks = [Block(heading, [_judge_cells(row) for row in group]) for heading, group in keyed]
+    return Table(caption, columns, blocks)
+
+
+def _judge_cells(row: Mapping[str, Any]) -> list[str]:
+    figures = [percent(row["accuracy"]), decimal(row["kappa"]), signed(row["bias"])]
+    return [names.words(row["group"]), thousands(row["texts"]), *figures, thousands(row["none"])]
+
+
+def server(usage: Mapping[str, Any]) -> Table:
+    used, spent = _taken(usage.get("answers") or {}), _taken(usage.get("spent") or {})
+    rows = [["The answers that are used", *used], ["Spent by this run, failed attempts included", *spent]]
+    caption = "What asking the server took; cost in the currency of the study's prices. Answers kept from earlier runs cost this one nothing."
+    return Table(caption, ("", "Requests", "Prompt tokens", "Answer tokens", "Cost"), [Block("", rows)])
+
+
+def _taken(held: Mapping[str, Any]) -> list[str]:
+    cost = held.get("cost")
+    counted = [thousands(held.get(name)) for name in ("requests", "prompt_tokens", "completion_tokens")]
+    return [*counted, formats.ABSENT if cost is None else f"{cost:,.2f}"]
 
 
 def timings(contents: Contents) -> Table:
     seconds = contents.summary.get("seconds") or {}
     rows = [[formats.label(stage), formats.duration(value)] for stage, value in seconds.items()]
     return Table("Time per stage; a stage whose stored result was used takes next to none.", ("Stage", "Time"), [Block("", rows)])
-
-
-def study_card(contents: Contents) -> list[tuple[str, str]]:
-    """What was studied, as terms and descriptions; what the run does not say is a dash."""
-    manifest, pairs = contents.manifest, contents.summary["pairs"]
-
-    def of(*keys: str) -> str:
-        return formats.label(setting(manifest, *keys, default=formats.ABSENT))
-
-    epochs = of("study", "training", "epochs")
-    return [
-        ("Survey", f"{of('survey', 'version')} (wave {of('survey', 'wave')}, {of('survey', 'year')})"),
-        ("Survey file", f"SHA-256 {of('survey', 'file_sha256')}"),
-        ("Country", f"{of('survey', 'country_name')} ({of('survey', 'country')})"),
-        ("Respondents", f"{formats.thousands(setting(manifest, 'survey', 'respondents', default=None))}, {weighting(contents)}"),
-        ("Dimensions", ", ".join(map(formats.dimension, setting(manifest, "study", "dimensions", default={}))) or formats.ABSENT),
-        ("Smallest cell", f"{contents.asked_from} valid answers; cells of fewer than {contents.shown_from} respondents are not shown"),
-        ("Pairs", ", ".join(f"{formats.thousands(count)} {name}" for name, count in pairs.items())),
-        ("Split", _split(setting(manifest, "study", "split", default={}))),
-        ("Model", f"{model_name(contents)}, {of('study', 'model', 'dtype')} precision"),
-        ("Training", f"objective {of('study', 'training', 'objective')}" + (f", {epochs} epochs" if contents.trained else "")),
-        ("Answer reader", contents.reader),
-        ("Seed", of("study", "seed")),
-        ("Versions", _joined(manifest.get("versions"))),
-        ("Hardware", _joined(manifest.get("hardware"))),
-    ]
-
-
-def model_name(contents: Contents) -> str:
-    name = formats.label(setting(contents.manifest, "study", "model", "name", default=formats.ABSENT))
-    return MODEL_NAMES.get(name, name.rpartition("/")[2] if name.startswith("/") else name)
-
-
-def weighting(contents: Contents) -> str:
-    """Said beside every number: whether the survey's weights are in it."""
-    weighted = bool(setting(contents.summary, "survey", "weighted", default=False))
-    column = setting(contents.manifest, "survey", "weight_column", default="its weight column")
-    if weighted:
-        return f"weighted by {formats.label(column)}"
-    return f"UNWEIGHTED in part (weights of the files: {formats.label(column)})" if column and "," in str(column) else "UNWEIGHTED"
-
-
-def _split(split: dict[str, Any]) -> str:
-    kind = str(split.get("kind", formats.ABSENT))
-    of_what = {"unseen_country": "countries", "unseen_wave": "waves"}.get(kind, "intersections")
-    named = ", ".join(map(str, split.get("unseen") or ()))
-    held_out = f"held out {named}" if named else f"held out {split.get('held_out', formats.ABSENT)} of the {of_what}"
-    return formats.label(f"{kind}, overlap {split.get('overlap', formats.ABSENT)}, {held_out}")
-
-
-def _joined(values: Any) -> str:
-    if not isinstance(values, dict):
-        return formats.label(values or formats.ABSENT)
-    return ", ".join(f"{formats.label(name)} {formats.label(value)}" for name, value in values.items())

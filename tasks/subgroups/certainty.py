@@ -34,6 +34,8 @@ def posterior_table(distributions: pd.DataFrame, subgroups: pd.DataFrame) -> pd.
     `posterior`: the Dirichlet parameter, effective_n * share + strength * centre. `mode_probability`: that the option is the population's mode.
     `subgroups`: the mart.
     """
+    if distributions.empty:
+        return distributions[["item", "subgroup_id", "code"]].assign(posterior=np.empty(0), mode_probability=np.empty(0))
     ordered = distributions.sort_values(["item", "subgroup_id", "position"])
     lineage = _lineage(subgroups)
     places = {name: place for place, name in enumerate(subgroups["subgroup_id"])}

@@ -19,13 +19,14 @@ from tasks.errors import InputError
 from tasks.prompting.tree import ROOT, EncodedPrompt
 from tasks.training import attention
 from tasks.training.packing import pack
+from tasks.training.sharding import forget_broken_forward
 
 # What some models do to their logits after the output layer, by the setting that says so.
 LOGIT_SETTINGS = ("final_logit_softcapping", "logit_scale", "logits_scaling", "lm_head_multiplier")
 
 
 # Prompts that are compared before a model is packed, and the largest difference of a probability.
-LONGEST_TRIED, FIRST_TRIED = 4, 12
+LONGEST_TRIED, FIRST_TRIED = 2, 6
 ALLOWED = {torch.float64: 1e-6, torch.float32: 1e-4, torch.bfloat16: 0.05, torch.float16: 0.01}
 
 logger = logging.getLogger("valuescape")
@@ -83,15 +84,20 @@ class OptionScorer(nn.Module):
 
 
 def scorer_for(model: Any, prompts: Sequence[EncodedPrompt]) -> OptionScorer:
-    """A packed scorer if the model gives some of these prompts, packed, the probabilities that they have in a padded batch; else a padded one, with
-    a warning. The longest are among those tried, so that a model that looks back only so far is found out."""
-    tried = [*sorted(prompts, key=lambda prompt: -len(prompt.tokens))[:LONGEST_TRIED], *prompts[:FIRST_TRIED]]
+    """A packed scorer if the model can be packed, else a padded one."""
     scorer = OptionScorer(model)
+    pack_if_equal(scorer, prompts)
+    return scorer
+
+
+def pack_if_equal(scorer: OptionScorer, prompts: Sequence[EncodedPrompt]) -> None:
+    """Pack if the model gives some of these prompts, packed, the probabilities that they have in a padded batch; else do not, with a warning. The
+    longest are among those tried, so that a model that looks back only so far is found out."""
+    tried = [*sorted(prompts, key=lambda prompt: -len(prompt.tokens))[:LONGEST_TRIED], *prompts[:FIRST_TRIED]]
     reason = _difference(scorer, tried) if tried else None
     if reason:
         logger.warning("prompts of this model are not packed, and training takes several times longer: %s", reason)
         scorer.packed = False
-    return scorer
 
 
 def _difference(scorer: OptionScorer, prompts: list[EncodedPrompt]) -> str | None:
@@ -103,6 +109,7 @@ def _difference(scorer: OptionScorer, prompts: list[EncodedPrompt]) -> str | Non
         try:
             found = torch.cat([row.exp() for row in scorer(prompts).options])
         except (attention.CannotPackError, TypeError) as error:
+            forget_broken_forward(scorer)
             return str(error)
     largest = float((found - expected).abs().max())
     allowed = ALLOWED[next(scorer.parameters()).dtype]

@@ -26,7 +26,8 @@ from tasks.errors import InputError, StepError
 from tasks.files import FileSet, file_set, hash_of, held_alone, link_or_copy, write_atomically, write_json, write_table, writing
 from tasks.progress import Meter
 from tasks.study import Study
-from tasks.training.job import BEST, LOG, Job, die_with_parent
+from tasks.training.job import BEST, LAUNCHER, LOG, Job, die_with_parent
+from tasks.training.order0 import order0_pairs, training_of_order0
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGURATIONS = ROOT / "infra" / "accelerate"
@@ -37,7 +38,9 @@ ERROR_LINES = 15
 THREADS = {"GOMP_SPINCOUNT": "10000"}
 # Freed memory is kept and used again: asking the system anew, for every tensor of every layer, costs a tenth of a step.
 MEMORY = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**33), "MALLOC_TOP_PAD_": str(2**26)}
-CODE_VERSION = 2
+# Told to end, the starter of several processes would kill them after half a minute: an evaluation and a checkpoint may take longer.
+PATIENCE = {"TORCH_ELASTIC_SHUTDOWN_TIMEOUT": "600"}
+CODE_VERSION = 3
 SECTIONS = ("training", "model", "prompt", "seed")  # of the study, that change the adapter
 
 logger = logging.getLogger("valuescape")
@@ -49,7 +52,7 @@ library_name: peft
 ---
 # {title}
 
-LoRA adapter by Valuescape: objective `{objective}`, {epochs} epochs, rank {rank}, seed {seed}. Best validation loss {loss}.
+LoRA adapter by Valuescape: objective `{objective}`, {epochs} epochs, rank {rank}, seed {seed}. {loss}.
 It was trained on the answers of survey subgroups, to be compared with the survey, not to speak for anybody.
 """
 
@@ -71,18 +74,18 @@ class Standing(NamedTuple):
 Listener = Callable[[Standing], None]
 
 
-def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, tell: Listener = lambda _: None) -> FileSet:
-    """Train (or go on training) an adapter; leaves adapter/ and tables/training_log.parquet in a work folder under `folder`. `tell` hears of every
-    step.
+def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, order0: bool = False, tell: Listener = lambda _: None) -> FileSet:
+    """Train (or go on training) an adapter; leaves adapter/ and tables/training_log.parquet in a work folder under `folder`. `order0`: on everybody's
+    answers only (tasks/training/order0.py). `tell` hears of every step.
 
     Raises StepError with the worker's last lines when it dies.
     """
-    settings = study.model_dump(mode="json", include=set(SECTIONS))
-    work = folder / hash_of([CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings])[:16]
+    work = work_folder(pairs, model, study, folder=folder, order0=order0)
+    study = _as_trained(study, pairs, order0=order0)
     job = Job(
         model_folder=model.folder,
         model=study.model,
-        pairs=str(pairs.path("tables/pairs.parquet")),
+        pairs=str(work / "pairs.parquet" if order0 else pairs.path("tables/pairs.parquet")),
         folder=str(work),
         seed=study.seed,
         training=study.training,
@@ -90,6 +93,8 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, tell
     with held_alone(work / "lock", refusal=TAKEN.format(work=work)):
         if not _is_trained(work):
             shutil.rmtree(work / "adapter", ignore_errors=True)
+            if order0:
+                write_table(order0_pairs(pairs.read("pairs")), work / "pairs.parquet")
             write_json(work / "job.json", job.model_dump(mode="json"))
             _launch(work, tell=tell)
         _finish(work, study)
@@ -98,10 +103,29 @@ def finetune(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, tell
     return made
 
 
+def work_folder(pairs: FileSet, model: FileSet, study: Study, *, folder: Path, order0: bool = False) -> Path:
+    """Where under `folder` this adapter is trained, and found again."""
+    settings = _as_trained(study, pairs, order0=order0).model_dump(mode="json", include=set(SECTIONS))
+    named = [CODE_VERSION, pairs.files["tables/pairs.parquet"], model.content_key, settings, *(["order0"] if order0 else [])]
+    return folder / hash_of(named)[:16]
+
+
+def _as_trained(study: Study, pairs: FileSet, *, order0: bool) -> Study:
+    """The study itself, or with the steps that suit everybody's answers only."""
+    return study.model_copy(update={"training": training_of_order0(study.training, pairs.read("pairs"))}) if order0 else study
+
+
+def trained(work: Path) -> FileSet | None:
+    """What a finished training left in its work folder; None before that, or when its files are not what they were."""
+    if not (work / MADE).is_file():
+        return None
+    made = FileSet(folder=str(work), files=json.loads((work / MADE).read_text(encoding="utf-8")))
+    return made if made.holds() else None
+
+
 def _is_trained(work: Path) -> bool:
     """The worker has left an adapter, and nothing has happened to it since it was recorded."""
-    made = work / MADE
-    intact = not made.exists() or FileSet(folder=str(work), files=json.loads(made.read_text(encoding="utf-8"))).holds()
+    intact = not (work / MADE).exists() or trained(work) is not None
     return intact and (work / "adapter").is_dir()
 
 
@@ -118,9 +142,7 @@ def hardware() -> Path:
     return CONFIGURATIONS / ("cpu.yaml", "gpu.yaml", "multi-gpu.yaml")[min(2, torch.cuda.device_count())]
 
 
-def _command(job: Path) -> list[str]:
-    configuration = hardware()
-    settings = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+def _command(job: Path, configuration: Path, settings: dict[str, Any]) -> list[str]:
     here = max(1, int(settings["num_processes"]) // int(settings["num_machines"]))
     threads = max(1, len(os.sched_getaffinity(0)) // here)  # Accelerate would take one
     command = [sys.executable, "-m", "accelerate.commands.launch", "--quiet", "--config_file", str(configuration)]
@@ -128,8 +150,13 @@ def _command(job: Path) -> list[str]:
 
 
 def _launch(work: Path, *, tell: Listener) -> None:
-    command = _command(work / "job.json")
-    environment = {**THREADS, **MEMORY, **os.environ, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
+    configuration = hardware()
+    settings = yaml.safe_load(configuration.read_text(encoding="utf-8"))
+    command = _command(work / "job.json", configuration, settings)
+    # Of several processes that it starts, Accelerate tells none to stay on the CPU: without a GPU each would train alone.
+    place = {"ACCELERATE_USE_CPU": str(settings.get("use_cpu", False)), LAUNCHER: str(os.getpid())}
+    usual = {**THREADS, **MEMORY, **PATIENCE, **os.environ}
+    environment = {**usual, **place, "TOKENIZERS_PARALLELISM": "false", "PYTHONUNBUFFERED": "1"}
     with writing(work / "worker.log"):
         errors = (work / "worker.log").open("w", encoding="utf-8")
     with errors:
@@ -201,7 +228,7 @@ def _finish(work: Path, study: Study) -> None:
     best = log["validation_loss"].min()
     card = CARD.format(
         model=study.model.name, title=study.title, objective=training.objective, epochs=training.epochs, rank=training.lora_rank,
-        seed=study.seed, loss=f"{best:.4f}",
+        seed=study.seed, loss="Nothing was kept back for validation" if pd.isna(best) else f"Best validation loss {best:.4f}",
     )  # fmt: skip
     with write_atomically(work / "adapter" / "README.md") as temporary:
         temporary.write_text(card, encoding="utf-8")

@@ -14,6 +14,7 @@ import json
 import os
 import shutil
 import tempfile
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, redirect_stderr
 from pathlib import Path
@@ -127,13 +128,18 @@ def _from_hub(name: str) -> Path:
         ) from error
 
 
-def load_model(folder: Path, section: ModelSection, *, adapter: Path | None = None, device: torch.device | None = None) -> LoadedModel:
+def load_model(
+    folder: Path, section: ModelSection, *, adapter: Path | None = None, device: torch.device | None = None, sharded: bool = False
+) -> LoadedModel:
     """Load for `device` (left out: the GPU if there is one, else the CPU). dtype auto is bfloat16 where that device computes it, else float32.
+    `sharded`: the weights stay in the machine's own memory, as no device has to hold all of them.
 
-    Raises InputError for a folder without a causal language model, and for 4-bit weights where there is no CUDA or no bitsandbytes.
+    Raises InputError for a folder without a causal language model, and for 4-bit weights where there is no CUDA or no bitsandbytes, or sharded.
     """
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     number = choose_dtype(section.dtype, device)
+    if sharded and section.quantization == "4bit":
+        raise InputError("model.quantization 4bit is not sharded. Leave it out, or take hardware on which each GPU has the whole model (multi-gpu)")
     quantized = {"quantization_config": _four_bit(device, number), "device_map": {"": device}} if section.quantization == "4bit" else {}
     with _quiet():
         try:
@@ -145,7 +151,7 @@ def load_model(folder: Path, section: ModelSection, *, adapter: Path | None = No
             from tasks.training.lora import load_lora
 
             model = load_lora(model, adapter)
-    return LoadedModel((model if quantized else model.to(device)).eval(), tokenizer, device, number)
+    return LoadedModel((model if quantized or sharded else model.to(device)).eval(), tokenizer, device, number)
 
 
 def _four_bit(device: torch.device, dtype: torch.dtype) -> BitsAndBytesConfig:
@@ -172,12 +178,14 @@ def _cpu_computes_bfloat16() -> bool:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Transformers' own bars and advice would break into ours."""
+    """Transformers' own bars and advice would break into ours, and so would what its libraries warn each other of."""
     level = transformers_logging.get_verbosity()
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
     try:
-        yield
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FutureWarning)
+            yield
     finally:
         transformers_logging.set_verbosity(level)
         transformers_logging.enable_progress_bar()

@@ -12,6 +12,8 @@ from torch import Tensor
 from tasks.training.dataset import Example, Objective
 from tasks.training.forward import ScoredOptions
 
+TEACH_THE_LEAD = ("tokens", "distribution")  # objectives in which how an answer begins counts
+
 
 def pair_losses(scored: ScoredOptions, examples: Sequence[Example], *, objective: Objective) -> Tensor:
     """The loss of each pair: [pairs]; in nats, but `ordinal`.
@@ -21,8 +23,8 @@ def pair_losses(scored: ScoredOptions, examples: Sequence[Example], *, objective
 
     modal: -log p(mode), the beginning "Answer: " taken as given.
 
-    distribution: -sum_o s(o) log p(o), the cross-entropy to the survey's distribution, over the full vocabulary and not renormalised: its minimum
-    puts all probability on the options, so the model also learns to stay on them.
+    distribution: -log p("Answer: ") - sum_o s(o) log p(o), the cross-entropy of whole answers to the survey's distribution, over the full vocabulary
+    and not renormalised: its minimum puts all probability on the options, so the model also learns to begin as an answer does and to stay on them.
 
     ordinal: sum_k (P(k) - S(k))^2 / (K - 1) + 1 - sum_o p(o), where P and S cumulate p / sum p and s along the scale of K options: the ranked
     probability score (Epstein 1969, J. Appl. Meteorol. 8, 985-987; normalised as by Murphy 1971, 10, 155-156) against shares in the place of one
@@ -31,7 +33,8 @@ def pair_losses(scored: ScoredOptions, examples: Sequence[Example], *, objective
     """
     targets = [torch.tensor(example.shares, dtype=log_p.dtype, device=log_p.device) for example, log_p in zip(examples, scored.options, strict=True)]
     if objective == "distribution":
-        return torch.stack([-(share * log_p).sum() for share, log_p in zip(targets, scored.options, strict=True)])
+        expected = torch.stack([(share * log_p).sum() for share, log_p in zip(targets, scored.options, strict=True)])
+        return -(scored.leads + expected)
     if objective == "ordinal":
         ordered = [example.scale != "nominal" for example in examples]
         return torch.stack([_ordinal(*pair) for pair in zip(scored.options, targets, ordered, strict=True)])

@@ -18,8 +18,13 @@ from torch import Tensor
 from tasks.errors import StepError
 from tasks.study import TrainingSection
 from tasks.training.dataset import Example, Objective, shards
-from tasks.training.objectives import GroupWeights, noise_floor, pair_losses, subgroup_weights
+from tasks.training.objectives import TEACH_THE_LEAD, GroupWeights, noise_floor, pair_losses, subgroup_weights
+from tasks.training.sharding import is_sharded
 
+NO_REPETITION = (
+    "memory ended with up to {pairs} pairs at once, and the step of a sharded model cannot be repeated in smaller parts. Set "
+    "training.pairs_per_forward lower, or take more GPUs"
+)
 # What PyTorch says on the CPU, where running out of memory has no exception of its own.
 NO_MEMORY = ("can't allocate memory", "not enough memory", "out of memory")
 
@@ -27,10 +32,11 @@ logger = logging.getLogger("valuescape")
 
 
 class Part(NamedTuple):
-    """What goes through the model at once: pairs of a step and their weights."""
+    """What goes through the model at once: pairs of a step and their weights. One that does not `count` is computed for the other processes' sake."""
 
     examples: list[Example]
     weights: Tensor
+    counts: bool = True
 
 
 class Weigher:
@@ -116,6 +122,8 @@ class Trainer:
         try:
             for part in self._parts(examples, self.weigher(examples) if gradients else torch.ones(len(examples))):
                 losses = self._losses(part, pairs=len(examples), gradients=gradients)
+                if not part.counts:
+                    continue
                 total += float(losses.sum())
                 if groups:
                     floors = torch.tensor([noise_floor(example, objective=self.objective) for example in part.examples], dtype=torch.float64)
@@ -123,20 +131,25 @@ class Trainer:
         except (MemoryError, RuntimeError) as error:
             if not _ran_out_of_memory(error):
                 raise
+            if is_sharded(self.scorer):  # the other processes wait for this one's weights: what they compute cannot be taken back
+                raise StepError(NO_REPETITION.format(pairs=min(self.pairs_per_forward, len(examples)))) from error
             full = True
         return torch.tensor([total, *excess.tolist(), float(full)], dtype=torch.float64, device=self.accelerator.device)
 
     def _parts(self, examples: list[Example], weights: Tensor) -> Iterator[Part]:
-        """This process's parts of a step; none when there are fewer pairs than processes."""
+        """This process's parts of a step; none when there are fewer pairs than processes. With sharded weights all processes compute equally many, if
+        need be one that weighs nothing."""
         processes = self.accelerator.num_processes
         places = shards(len(examples), largest=self.pairs_per_forward, processes=processes)
         for mine in places[self.accelerator.process_index :: processes]:
             if mine:
                 yield Part(examples[mine.start : mine.stop], weights[mine.start : mine.stop])
+            elif is_sharded(self.scorer):
+                yield Part(examples[:1], torch.zeros(1), counts=False)
 
     def _losses(self, part: Part, *, pairs: int, gradients: bool) -> Tensor:
         """Losses of the part's pairs, in float64; their gradients are added to the others'."""
-        scored = self.scorer([example.prompt for example in part.examples], leads=self.objective == "tokens")
+        scored = self.scorer([example.prompt for example in part.examples], leads=self.objective in TEACH_THE_LEAD)
         losses = pair_losses(scored, part.examples, objective=self.objective)
         if gradients:
             self.accelerator.backward((losses * part.weights.to(losses)).sum() / pairs)

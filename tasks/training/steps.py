@@ -2,7 +2,7 @@
 
 import time
 from pathlib import Path
-from typing import cast
+from typing import Literal, cast
 from uuid import UUID
 
 from prefect import get_run_logger, task
@@ -14,6 +14,7 @@ from tasks.study import Study
 from tasks.training import launcher
 
 SECONDS_BETWEEN_UPDATES = 5.0
+ADAPTER_KEY = content_key("adapter", version=launcher.CODE_VERSION, sections=launcher.SECTIONS)
 
 
 @task(
@@ -33,16 +34,17 @@ def prepare_model(name: str, folder: Path) -> FileSet:
 
 @task(
     name="fine-tune",
+    task_run_name="fine-tune: {name}",
     tags=["gpu"],
     retries=1,
     retry_delay_seconds=10,
     retry_condition_fn=is_worth_retrying,
-    cache_key_fn=content_key("adapter", version=launcher.CODE_VERSION, sections=launcher.SECTIONS),
+    cache_key_fn=ADAPTER_KEY,
     **STORED,
 )
-def finetune(pairs: FileSet, model: FileSet, study: Study, folder: Path) -> FileSet:
-    """A LoRA adapter by the Accelerate worker; goes on from its newest checkpoint."""
-    made = launcher.finetune(pairs, model, study, folder=folder, tell=_Shown())
+def finetune(name: Literal["tuned", "order0"], pairs: FileSet, model: FileSet, study: Study, folder: Path) -> FileSet:
+    """A LoRA adapter by the Accelerate worker; goes on from its newest checkpoint. `order0`: the control that sees everybody's answers only."""
+    made = launcher.finetune(pairs, model, study, folder=folder, order0=name == "order0", tell=_Shown())
     get_run_logger().info("adapter in %s", made.folder)
     return made
 

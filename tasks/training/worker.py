@@ -10,6 +10,7 @@ import fcntl
 import json
 import logging
 import math
+import os
 import signal
 import sys
 import time
@@ -26,17 +27,23 @@ from peft import get_peft_model_state_dict, set_peft_model_state_dict
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from tasks.errors import InputError
 from tasks.files import flush_folder, write_atomically
 from tasks.prompting.tree import PromptEncoder
 from tasks.training.checkpoints import newest_checkpoint, save_checkpoint
 from tasks.training.dataset import Batching, Example, Grouping, best_grouping, in_groups, read_examples, steps_of_epoch
-from tasks.training.forward import scorer_for
+from tasks.training.forward import OptionScorer, pack_if_equal
 from tasks.training.job import BEST, LOG, Job, die_with_parent
 from tasks.training.lora import with_lora
 from tasks.training.model import load_model
 from tasks.training.optimisation import Trainer, Weigher
+from tasks.training.sharding import shard, wants_sharding
 
 INTERRUPTED = 75  # EX_TEMPFAIL: a checkpoint was written, start me again
+APART = (
+    "{started} processes were started that Accelerate does not bring together on this machine's {device}: each would train alone. Take a hardware "
+    "file for this machine; without GPUs one with use_cpu: true, and start it through `valuescape`, or with ACCELERATE_USE_CPU=true"
+)
 
 logger = logging.getLogger("valuescape")
 
@@ -95,6 +102,8 @@ def main() -> None:
 
 def _work(job: Job) -> None:
     accelerator = Accelerator()
+    if accelerator.num_processes != int(os.environ.get("WORLD_SIZE", 1)):
+        raise InputError(APART.format(started=os.environ["WORLD_SIZE"], device=accelerator.device))
     with (Path(job.folder) / "worker.lock").open("ab") as lock:
         if accelerator.is_main_process:
             logger.handlers = [_Said()]
@@ -130,7 +139,8 @@ def _start(job: Job, accelerator: Accelerator) -> Run:
     torch.manual_seed(job.seed)
     training = job.training
     assert training.objective != "none", "the launcher does not start a worker for training.objective none"
-    loaded = load_model(Path(job.model_folder), job.model, device=accelerator.device)  # the hardware file decides
+    sharded = wants_sharding(accelerator)
+    loaded = load_model(Path(job.model_folder), job.model, device=accelerator.device, sharded=sharded)  # the hardware file decides
     model = with_lora(loaded.model, rank=training.lora_rank, alpha=training.lora_alpha)
     model.eval()  # a base model's own dropout too would make a resumed run another one
     encoder = PromptEncoder(loaded.tokenizer)
@@ -142,7 +152,10 @@ def _start(job: Job, accelerator: Accelerator) -> Run:
     scheduler = torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda step: rate_at(step, total=steps, warmup=training.warmup, schedule=training.schedule)
     )
-    scorer = scorer_for(model, [example.prompt for example in train])
+    scorer = OptionScorer(model)
+    if sharded:
+        shard(scorer, device=accelerator.device)
+    pack_if_equal(scorer, [example.prompt for example in train])
     trainer = Trainer(accelerator, scorer, optimizer, training, Weigher(train, training), training.pairs_per_forward)
     return Run(job, trainer, scheduler, train, in_groups(validation, grouping=grouping), grouping, steps)
 
@@ -263,11 +276,14 @@ def _log(run: Run, *, loss: float, validation_loss: float | None, speed: float, 
 
 
 def _say(line: dict[str, Any]) -> None:
-    print(json.dumps(line), flush=True)
+    """In one write: two processes may speak at once."""
+    print(json.dumps(line) + "\n", end="", flush=True)
 
 
 def _adapter(run: Run) -> dict[str, Tensor]:
-    state: dict[str, Tensor] = get_peft_model_state_dict(run.model)
+    """By its parameters: asked for its whole state, a sharded model would let go on this process only what was gathered."""
+    trained = {name: parameter for name, parameter in run.model.named_parameters() if parameter.requires_grad}
+    state: dict[str, Tensor] = get_peft_model_state_dict(run.model, state_dict=trained)
     return {name: tensor.detach().cpu().contiguous() for name, tensor in state.items()}
 
 

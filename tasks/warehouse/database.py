@@ -110,9 +110,9 @@ def collect(folder: Path) -> None:
             connection.execute(f"create table {identifier(parquet.stem)} as select * from read_parquet({literal(parquet.resolve())})")
 
 
-def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path) -> FileSet:
-    """Write each table to <folder>/tables/<table>.parquet; returns the record of the files."""
-    names = [f"tables/{table}.parquet" for table in tables]
+def export(connection: duckdb.DuckDBPyConnection, tables: list[str], *, folder: Path, under: str = "tables") -> FileSet:
+    """Write each table to <folder>/<under>/<table>.parquet; returns the record of the files."""
+    names = [f"{under}/{table}.parquet" for table in tables]
     for table, name in zip(tables, names, strict=True):
         with _written_by_duckdb(folder / name) as temporary:
             connection.execute(f"copy {identifier(table)} to {literal(temporary)} (format parquet)")

@@ -82,7 +82,7 @@ class _Handler(BaseHTTPRequestHandler):
         flaw = FLAW.search(prompt)
         lasts = flaw is not None and (flaw["times"] is None or self.server.requests[prompt] <= int(flaw["times"]))
         if flaw is None or not lasts:
-            return self._send(200, self._completion(f"Answer: {prompt.split()[1]}"))
+            return self._send(200, self._completion(f"Answer: {_said(prompt)}"))
         if flaw["name"] in ANSWERS:
             return self._send(200, self._completion(ANSWERS[flaw["name"]]))
         return self._go_wrong(flaw["name"])
@@ -129,6 +129,12 @@ class _Handler(BaseHTTPRequestHandler):
         for name, value in {"content-type": "application/json", "content-length": str(length), **(headers or {})}.items():
             self.send_header(name, value)
         self.end_headers()
+
+
+def _said(prompt: str) -> str:
+    """The prompt's second word, where it is a number; the first option of a study's own prompts."""
+    second = prompt.split()[1]
+    return second if second.isdigit() else "1"
 
 
 def _position(token: str) -> dict[str, Any]:

@@ -38,15 +38,17 @@ def test_all_are_compared_where_there_are_few() -> None:
 
 
 def test_every_variant_asks_the_same_pairs(sample_study: Study) -> None:
-    evaluation = sample_study.evaluation.model_copy(update={"variants": ("letters", "persona_profile")})
-    study = sample_study.model_copy(update={"evaluation": evaluation})
+    study, plain = (
+        sample_study.model_copy(update={"evaluation": sample_study.evaluation.model_copy(update={"variants": variants})})
+        for variants in (("letters", "persona_profile"), ())
+    )
     chosen = compared_pairs(made_up_pairs(), size=6, seed=1).assign(persona="You live in Singapore. You are a man.")
     reworded = reworded_pairs(chosen, made_up_marts(), study)
     keys = [list(zip(rows["item"], rows["subgroup_id"], strict=True)) for _, rows in reworded.groupby("variant")]
     assert keys == [list(zip(chosen["item"], chosen["subgroup_id"], strict=True))] * 2
     assert {labels[0] for labels in labels_of(reworded[reworded["variant"] == "letters"])} == {"A"}
     assert "Sex: Male" in " ".join(reworded.loc[reworded["variant"] == "persona_profile", "prompt"])
-    nothing = reworded_pairs(chosen, made_up_marts(), sample_study)
+    nothing = reworded_pairs(chosen, made_up_marts(), plain)
     assert list(nothing.columns[-1:]) == ["shared"]
     assert nothing.empty
 

@@ -13,7 +13,6 @@ from tasks.evaluation.backends.openai_server import ServedModel
 from tasks.evaluation.comparison import agreement_of, robustness_of
 from tasks.evaluation.predictions import COLUMNS, NO_ANSWER
 from tasks.evaluation.served import (
-    REGISTRY,
     Asked,
     ask_server,
     ask_within,
@@ -25,6 +24,7 @@ from tasks.evaluation.served import (
     served_of,
     write_answers,
 )  # fmt: skip
+from tasks.registry import REGISTRY
 from tasks.study import Study, load_study
 from tasks.study_evaluation import BudgetSection, ServerSection
 from tests.evaluation.flawed_server import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, FlawedServer, flawed_server

@@ -1,7 +1,4 @@
-"""A real OpenAI-compatible server: `transformers serve` says to each prompt what the model says here.
-
-Skipped where transformers cannot serve: it needs the package openai beside what the project installs.
-"""
+"""A real OpenAI-compatible server: `transformers serve` says to each prompt what the model says here."""
 
 import os
 import socket
@@ -13,19 +10,19 @@ from pathlib import Path
 
 import httpx
 import pytest
-from transformers.utils.import_utils import is_serve_available
 
 from tasks.evaluation.asking import asked_pairs
 from tasks.evaluation.backends.openai_server import Access, ServedModel
 from tasks.evaluation.generation import Generator
-from tasks.evaluation.served import REGISTRY, ask_within
+from tasks.evaluation.served import ask_within
 from tasks.prompting.tree import PromptEncoder
+from tasks.registry import REGISTRY
 from tasks.study import ModelSection
 from tasks.study_evaluation import BudgetSection, ServerSection
 from tasks.training.model import load_model
 from tests.training.tiny import made_up_pairs, save_model
 
-pytestmark = [pytest.mark.flow, pytest.mark.skipif(not is_serve_available(), reason="transformers serve needs the package openai")]
+pytestmark = pytest.mark.flow
 SECONDS_TO_START = 120
 
 

@@ -64,10 +64,18 @@ def test_a_gap_is_best_minus_worst_and_knows_which_way_is_better() -> None:
 
 def test_a_level_of_few_respondents_makes_no_gap_and_one_level_alone_has_none() -> None:
     subgroups, scores = made_up_subgroups(), random_scores()
-    subgroups.loc[subgroups["subgroup_id"] == "age=old", "respondents"] = 29
+    subgroups.loc[subgroups["subgroup_id"].str.contains("age=old"), "respondents"] = 29
     gaps = disparities_of(scores, measure(scores, made_up_subgroups(), plan=PLAN), subgroups, plan=PLAN)
     assert set(gaps[gaps["weighting"] == "pairs"]["dimension"]) == {"sex"}
     assert set(gaps["worst_level"].dropna()) <= {"Male", "Female"}
+
+
+def test_a_level_that_only_a_held_out_country_has_counts_by_its_intersections() -> None:
+    subgroups, scores = made_up_subgroups(), random_scores()
+    scores = scores[scores["subgroup_id"] != "age=old"]
+    known = subgroups[subgroups["subgroup_id"] != "age=old"]
+    gaps = disparities_of(scores, measure(scores, known, plan=PLAN), known, plan=PLAN)
+    assert set(gaps[gaps["weighting"] == "pairs"]["dimension"]) == {"sex", "age"}
 
 
 def test_a_planted_gap_is_found_and_the_others_are_not() -> None:

@@ -3,6 +3,7 @@
 import pytest
 
 from tasks.evaluation.baselines import score_baselines
+from tasks.evaluation.microdata import read_microdata
 from tasks.evaluation.predictions import write_predictions
 from tasks.fairness.metrics import write_metrics
 from tasks.fairness.plan import Plan, plan_of
@@ -18,7 +19,8 @@ PLAN = Plan(replicates=200)
 def measured(staged_sample: FileSet, sample_marts: FileSet, sample_study: Study, tmp_path_factory: pytest.TempPathFactory) -> FileSet:
     folder = tmp_path_factory.mktemp("measured")
     pairs = build_pairs(sample_marts, sample_study, populations=read_report(staged_sample)["populations"], folder=folder)
-    baselines = score_baselines(pairs.read("pairs"), sample_marts.read("subgroups"))
+    tables = (pairs.read("pairs"), sample_marts.read("subgroups"), sample_marts.read("items"))
+    baselines = score_baselines(*tables, study=sample_study, microdata=read_microdata(staged_sample, sample_marts, sample_study))
     # The additive baseline stands in for a tuned model, the country's mode for its base.
     models = {"tuned": "additive", "base": "national_mode"}
     stand_ins = [baselines[baselines["model"] == name].assign(model=model, reader="likelihood") for model, name in models.items()]
@@ -35,6 +37,14 @@ def test_every_number_that_a_report_needs_is_there(measured: FileSet) -> None:
     gained = (found["additive", "accuracy"] - found["national_mode", "accuracy"]) / (1 - found["national_mode", "accuracy"])
     assert found["tuned", "skill_national_mode"] == pytest.approx(gained)
     assert 0.5 < found["ceiling", "accuracy"] < 1
+    for name in ("parent_mode", "additive_micro", "nearest_subgroup", "chance"):
+        gained = (found["tuned", "accuracy"] - found[name, "accuracy"]) / (1 - found[name, "accuracy"])
+        assert found["tuned", f"skill_{name}"] == pytest.approx(gained)
+        left = found["ceiling", "accuracy"] - found[name, "accuracy"]
+        assert (("tuned", f"skill_{name}_to_ceiling") in found) == (left >= 0.02)
+        if left >= 0.02:
+            assert found["tuned", f"skill_{name}_to_ceiling"] == pytest.approx((found["tuned", "accuracy"] - found[name, "accuracy"]) / left)
+    assert ("tuned", "skill_chance_to_ceiling") in found and ("tuned", "skill_additive_micro_to_ceiling") not in found
     assert found["tuned", "equivalent_n"] > found["base", "equivalent_n"] > 0
     assert found["tuned", "accuracy_certain"] > found["tuned", "accuracy"]
     assert found["base", "accuracy_differs"] == 0  # by its definition: those pairs' targets are not the country's mode

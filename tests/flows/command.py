@@ -18,6 +18,7 @@ SMALL_STUDY = {
     "title": "A small study for tests",
     "items": {"include": ["Q1", "Q57", "Q164", "Q152"]},
     "training": {"epochs": 1.0, "checkpoint_steps": 2, "evaluate_steps": 4},
+    "evaluation": {},  # the sample's readers, wordings and free answers would take minutes
 }
 
 

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from tasks.files import held_alone, write_json
@@ -93,6 +94,23 @@ def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> Non
     listed = json.loads(valuescape("runs", "--workspace", tmp_path, "--json").out)[0]
     assert listed["status"] == "killed"
     assert "repeating the command goes on" in listed["error"]
+
+
+def test_inspecting_a_survey_says_its_wave_and_country(tmp_path: Path) -> None:
+    inspected = valuescape("inspect", write_synthetic_survey(tmp_path), "--json")
+    assert inspected.code == 0, inspected.err
+    found = json.loads(inspected.out)
+    assert (found["wave"], list(found["countries"]), found["synthetic"]) == (7, ["SGP"], True)
+
+
+def test_a_draft_is_written_from_the_header_texts(tmp_path: Path) -> None:
+    answers = ["Very important", "Rather important", "Not very important", "Not at all important"]
+    lines = ["B_COUNTRY_ALPHA;A_WAVE;V1: Important in life: Family;V2: Important in life: Friends"]
+    (tmp_path / "wave8.csv").write_text("\n".join([*lines, *(f"SGP;8;{one};{one}" for one in 30 * answers)]) + "\n", encoding="utf-8")
+    drafted = valuescape("codebook", tmp_path / "wave8.csv", "--out", tmp_path / "draft.csv")
+    assert drafted.code == 0, drafted.err
+    drawn_up = pd.read_csv(tmp_path / "draft.csv").set_index("item")["question"]
+    assert (drawn_up["V1"], drawn_up["V2"]) == ("How important is your family in your life?", "How important are your friends in your life?")
 
 
 def test_a_draft_never_replaces_a_file_that_is_there(tmp_path: Path) -> None:

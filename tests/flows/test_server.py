@@ -145,6 +145,14 @@ def is_running(pid: int) -> bool:
     return status.exists() and status.read_text().rpartition(")")[2].split()[0] != "Z"
 
 
+def answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
+            return bool(response.status == 200)
+    except OSError:
+        return False
+
+
 def eventually(condition: Callable[[], bool], *, seconds: float) -> bool:
     deadline = time.monotonic() + seconds
     while not condition() and time.monotonic() < deadline:
@@ -230,7 +238,7 @@ def test_the_server_stays_for_the_second_user_when_the_one_who_started_it_is_kil
     assert not is_running(pid)
 
 
-def test_a_server_that_is_kept_up_is_shared_and_ends_with_its_keeper(quiet_home: Path) -> None:
+def test_a_server_that_is_kept_up_is_shared_and_started_again_and_ends_with_its_keeper(quiet_home: Path) -> None:
     keeper = subprocess.Popen(
         [sys.executable, "-m", "flows.server", quiet_home], cwd=PROJECT, env=clean_environment(), stdout=subprocess.PIPE, text=True
     )
@@ -241,9 +249,13 @@ def test_a_server_that_is_kept_up_is_shared_and_ends_with_its_keeper(quiet_home:
         assert guest.url == url
         assert guest.leave() == 0
     assert is_running(pid)
+    os.kill(pid, signal.SIGKILL)
+    assert eventually(lambda: answers(url), seconds=90), "it is started again, where it was"
+    again = server_process(quiet_home)
+    assert again != pid
     keeper.terminate()
     assert keeper.wait(timeout=60) == 0
-    assert not is_running(pid)
+    assert not is_running(again)
 
 
 def test_every_task_state_is_recorded_before_the_server_ends(quiet_home: Path) -> None:

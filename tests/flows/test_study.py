@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import numpy as np
 import pandas as pd
 import pytest
 
 from flows.server import PROJECT, local_server
 from tasks.intake.synthetic import write_synthetic_survey
+from tests import reference
 from tests.flows.command import VALUESCAPE, environment, valuescape, write_study
+from tests.flows.plant import PREFECT, operations
 
 pytestmark = pytest.mark.flow
-PREFECT = VALUESCAPE.with_name("prefect")
-GATES = ["intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions"]
+GATES = [
+    *("intake", "staging", "marts", "pairs", "base_predictions", "training", "tuned_predictions", "order0_training", "order0_predictions"),
+    "overlap",
+]
 TABLES = {
-    "disparities", "distributions", "items", "landscape", "landscape_topics", "metrics", "options", "pairs", "predictions", "subgroups", "targets",
-    "training_log",
+    "disparities", "distributions", "items", "kinship", "landscape", "landscape_topics", "metrics", "options", "overlap", "overlap_subgroups",
+    "pairs", "predictions", "subgroups", "targets", "training_log",
 }  # fmt: skip
 
 
@@ -114,7 +119,14 @@ def test_the_summary_is_what_the_tables_say(run: Path) -> None:
         targets = pairs.loc[pd.MultiIndex.from_frame(ours[["item", "subgroup_id"]]), "tied_codes"]
         right = [choice in codes for choice, codes in zip(ours["choice"], targets, strict=True)]
         assert summary[model]["accuracy"]["ood_test"]["value"] == pytest.approx(sum(right) / len(right))
-    assert set(summary["baselines"]) == {"national_mode", "parent_mode", "additive", "chance"}
+    assert set(summary["baselines"]) == {"national_mode", "parent_mode", "additive", "additive_micro", "nearest_subgroup", "chance"}
+    assert summary["controls"]["order0"]["accuracy"]["ood_test"]["value"] == pytest.approx(_accuracy(predictions, pairs, model="order0"))
+
+
+def _accuracy(predictions: pd.DataFrame, pairs: pd.DataFrame, *, model: str) -> float:
+    ours = predictions[(predictions["model"] == model) & (predictions["split"] == "ood_test")]
+    targets = pairs.loc[pd.MultiIndex.from_frame(ours[["item", "subgroup_id"]]), "tied_codes"]
+    return float(np.mean([choice in codes for choice, codes in zip(ours["choice"], targets, strict=True)]))
 
 
 def test_fine_tuning_brings_the_model_nearer_to_the_survey(run: Path) -> None:
@@ -143,7 +155,7 @@ def test_an_interrupted_training_goes_on_from_its_checkpoint(folder: Path, run: 
 
 def test_a_second_run_reuses_every_step_and_says_so(folder: Path, run: Path) -> None:
     manifest = read(run / "manifest.json")
-    assert len(manifest["reused"]) == len(manifest["seconds"]) == 17
+    assert len(manifest["reused"]) == len(manifest["seconds"]) == 23
     assert "Reused from earlier runs" in (folder / "again.txt").read_text(encoding="utf-8")
 
 
@@ -157,6 +169,12 @@ def _sha256(path: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def test_the_tables_have_the_columns_of_the_reference(run: Path) -> None:
+    written = (PROJECT / "docs" / "reference" / "tables.md").read_text(encoding="utf-8")
+    for path in sorted((run / "tables").glob("*.parquet")):
+        assert reference.described(path.stem, list(pd.read_parquet(path).columns)) in written, "run `make reference`"
+
+
 def test_runs_lists_how_each_ended(workspace: Path) -> None:
     listed = json.loads(valuescape("runs", "--workspace", workspace, "--json").out)
     assert [entry["status"] for entry in listed][:3] == ["failed", "finished", "finished"]
@@ -164,6 +182,29 @@ def test_runs_lists_how_each_ended(workspace: Path) -> None:
 
 def test_report_prints_the_newest_page(workspace: Path, run: Path) -> None:
     assert Path(valuescape("report", "small", "--workspace", workspace).out.strip()) == (run / "report" / "index.html").resolve()
+
+
+def test_ask_gives_the_answers_of_the_run_beside_the_survey_s(workspace: Path, run: Path) -> None:
+    pairs = pd.read_parquet(run / "tables" / "pairs.parquet").query("split == 'ood_test'")
+    pair = pairs[pairs["subgroup_id"].str.contains("sex=")].iloc[0]
+    ended = valuescape("ask", "--persona", pair["subgroup_id"].replace("|", ","), "--question", pair["item"], "--workspace", workspace, "--json")
+    assert ended.code == 0, ended.err
+    answer = json.loads(ended.out)
+    assert (answer["subgroup"], answer["persona"]) == (pair["subgroup_id"], pair["persona"])
+    assert [option["survey"] for option in answer["options"]] == pytest.approx(list(pair["shares"]))
+    told = pd.read_parquet(run / "tables" / "predictions.parquet").query("variant == 'plain' and reader == 'likelihood'")
+    for model in ("base", "tuned"):
+        asked = told[(told["model"] == model) & (told["item"] == pair["item"]) & (told["subgroup_id"] == pair["subgroup_id"])]
+        assert [option[model] for option in answer["options"]] == pytest.approx(list(asked["probabilities"].iloc[0]), abs=0.05)
+
+
+def test_compare_writes_a_page_of_two_runs(folder: Path, workspace: Path) -> None:
+    runs = [entry["run_id"] for entry in json.loads(valuescape("runs", "--workspace", workspace, "--json").out)][-2:]
+    ended = valuescape("compare", *runs, "--workspace", workspace, "--out", folder / "compare.html")
+    assert ended.code == 0, ended.err
+    page = Path(ended.out.strip()).read_text(encoding="utf-8")
+    assert all(run in page for run in runs)
+    assert "tuned model is 0.0 points of accuracy from" in page, "equal runs, equal answers"
 
 
 @pytest.fixture(scope="module")
@@ -226,7 +267,7 @@ def test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_repl
     assert ended.code == 0, ended
     run = workspace / "runs" / "several" / "latest"
     assert [gate["stage"] for gate in read(run / "quality" / "gates.json")] == [
-        *("intake-1", "intake-2", "staging-1", "staging-2", "pooled", "marts", "pairs", "base_predictions")
+        *("intake-1", "intake-2", "staging-1", "staging-2", "pooled", "marts", "pairs", "base_predictions", "overlap")
     ]
     pairs = pd.read_parquet(run / "tables" / "pairs.parquet")
     assert set(pairs.loc[pairs["split"] == "ood_test", "subgroup_id"]) == set(pairs.loc[pairs["subgroup_id"].str.contains("JPN"), "subgroup_id"])
@@ -285,24 +326,11 @@ def test_a_survey_that_lacks_a_column_is_refused(folder: Path, workspace: Path, 
 
 @pytest.fixture(scope="module")
 def deployed(server: str, folder: Path) -> Iterator[str]:
-    """The server with the deployment of prefect.yaml and a worker, made as prefect.yaml says; the worker knows nothing of the workspace."""
-    given = environment(PREFECT_API_URL=server, PREFECT_HOME=str(folder / "elsewhere"), PREFECT_WORKER_QUERY_SECONDS="1")
-    for arguments in (["work-pool", "create", "cpu", "--type", "process"], ["--no-prompt", "deploy", "--all"]):
-        subprocess.run([PREFECT, *arguments], check=True, capture_output=True, env=given, cwd=PROJECT)
-    worker = subprocess.Popen(
-        [PREFECT, "worker", "start", "--pool", "cpu"], env=given, cwd=PROJECT, stdout=subprocess.DEVNULL, stderr=subprocess.STDOUT
-    )
-    try:
-        _wait_until(_a_worker_is_up)
-        yield server
-    finally:
-        worker.kill()  # no run is left; after a cancelled one a worker may wait for ever on SIGTERM
-        worker.wait(timeout=60)
-
-
-def _a_worker_is_up() -> bool:
-    with prefect_client() as client:
-        return bool(client.read_workers_for_work_pool("cpu"))
+    """The server with the deployments of prefect.yaml and their workers, which know nothing of the workspace."""
+    ended = operations("up", folder / "elsewhere", PREFECT_API_URL=server)
+    assert ended.returncode == 0, ended.stderr
+    yield server
+    assert operations("down", folder / "elsewhere", PREFECT_API_URL=server).returncode == 0
 
 
 def _wait_until(holds: Callable[[], object]) -> None:
@@ -318,7 +346,7 @@ def test_with_a_worker_up_a_run_goes_through_the_deployment_and_reuses_what_the_
     assert "goes through the deployment study/study" in ended.err
     assert "SYNTHETIC" in ended.out
     manifest = read(workspace / "runs" / "small" / "latest" / "manifest.json")
-    assert len(manifest["reused"]) == 17
+    assert len(manifest["reused"]) == 23
     assert _flow_run(manifest["run_id"]).deployment_id is not None
 
 
@@ -341,7 +369,7 @@ def test_a_failed_run_of_the_deployment_is_told_as_ever_and_its_retry_finishes_i
     _wait_until(lambda: _flow_run(run.name).state_name == "Completed")
     manifest = read(run / "manifest.json")
     assert manifest["status"] == "finished"
-    assert {"prepare the model", "score a model: base", "fine-tune", "score a model: tuned"} <= set(manifest["reused"])
+    assert {"prepare the model", "score a model: base", "fine-tune: tuned", "score a model: tuned", "fine-tune: order0"} <= set(manifest["reused"])
 
 
 def test_ctrl_c_cancels_the_run_that_goes_through_the_deployment(folder: Path, workspace: Path, deployed: str) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tasks.files import FileSet
 from tasks.prompting.pairs import build_pairs, read_questions
 from tasks.prompting.prompt import answer_text, messages
+from tasks.quality.evidence import Limits, check
 from tasks.study import Study
 
 SPLITS = ("train", "validation", "id_test", "ood_test")
@@ -96,3 +97,28 @@ def test_the_record_names_every_file_and_they_hold(made: FileSet) -> None:
     assert set(made.files) == {"tables/pairs.parquet", *(f"dataset/{split}.jsonl" for split in SPLITS)}
     assert made.rows == {"pairs": len(made.read("pairs"))}
     assert made.holds()
+
+
+@pytest.mark.parametrize("overlap", ["keep", "disjoint"])
+def test_unseen_questions_pass_the_pairs_gate_and_know_where_they_differ_from_a_country_that_was_not_trained(
+    sample_marts: FileSet, sample_study: Study, tmp_path: Path, overlap: str
+) -> None:
+    study = Study.model_validate(sample_study.model_dump() | {"split": {"kind": "unseen_question", "overlap": overlap}})
+    made = build_pairs(sample_marts, study, populations=SINGAPORE, folder=tmp_path)
+    limits = Limits(
+        minimum_respondents=15, minimum_effective_n=0, subgroup_order=2, quarantine_limit=0.005, countries=["SGP"], split_kind="unseen_question"
+    )
+    assert check("pairs", made=[made], limits=limits, folder=tmp_path).failed == 0
+    pairs, items = made.read("pairs"), sample_marts.read("items")
+    unseen = pairs[pairs["split"] == "ood_test"]
+    assert unseen["item"].nunique() == round(0.3 * len(items)) and set(unseen["subgroup_order"]) == {1, 2}
+    assert not set(unseen["item"]) & set(pairs.loc[pairs["split"] != "ood_test", "item"])
+    national = _everybody(sample_marts, overlap)
+    assert (unseen["differs"] == (unseen["code"] != unseen["item"].map(national))).all() and 0 < unseen["differs"].mean() < 1
+
+
+def _everybody(marts: FileSet, overlap: str) -> pd.Series:
+    """The country's modal answers, of the half that is trained where there are halves."""
+    halves = marts.read("half_targets", under="halves")
+    targets = marts.read("targets") if overlap == "keep" else halves[halves["half"] == "A"]
+    return targets[targets["subgroup_id"] == "all"].set_index("item")["code"]

@@ -34,6 +34,23 @@ def good_tables() -> dict[str, pd.DataFrame]:
             ]
         ),
         "targets": _table(*[{"item": "Q1", "subgroup_id": name, "share": 0.6, "runner_up": 2} | MODE | CELL for name in SUBGROUPS]),
+        "overlap": _table(
+            *[
+                {"model": "additive", "reader": "table", "targets": targets, "group": "all", "value": value, "pairs": 9, "directions": 2}
+                for targets, value in (("same", 0.8), ("other", 0.7), ("effect", 0.1))
+            ]
+        ),
+        "overlap_subgroups": _table(
+            {
+                "subgroup_id": SUBGROUPS[3],
+                "pairs": 1,
+                "in_trained_parents": 1.0,
+                "part_of_parent": 0.4,
+                "in_another": 0.2,
+                "distance": 0.6,
+                "third": None,
+            }
+        ),
         "landscape": _table(
             {"item": "Q1", "topic": "trust", "dimension": "sex", "subgroups": 2, "k": 2, "entropy": 0.0, "mds": 0.0, "mds_reachable": 0.0}
         ),

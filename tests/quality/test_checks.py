@@ -16,7 +16,7 @@ CHECKS = (
     "assert_targets_are_the_largest_share",
     "assert_parents_exist",
     "assert_no_pair_in_two_splits",
-    "assert_held_out_subgroups_are_never_trained",
+    "assert_halves_are_of_equal_size",
     "assert_pairs_agree_with_their_lists",
     "assert_every_pair_has_one_prediction",
     "assert_probabilities_sum_to_one",
@@ -33,8 +33,13 @@ def warehouse() -> Iterator[duckdb.DuckDBPyConnection]:
     religion = good_tables()["subgroups"].iloc[[1]].assign(subgroup_id="religion=None")
     subgroups = pd.concat([good_tables()["subgroups"], religion]).assign(parents=[*PARENTS, ["all"]])
     connection.register("subgroups", subgroups)
+    connection.register("half_targets", halves())
     yield connection
     connection.close()
+
+
+def halves() -> pd.DataFrame:
+    return pd.DataFrame([{"half": half, "item": "Q1", "subgroup_id": "all", "respondents": 40, "effective_n": 35.5} for half in "AB"])
 
 
 def found(connection: duckdb.DuckDBPyConnection, check: str, *columns: str, **parameters: Any) -> list[tuple[Any, ...]]:
@@ -88,7 +93,29 @@ def test_a_pair_in_two_splits_is_found(warehouse: duckdb.DuckDBPyConnection) -> 
 
 def test_a_held_out_subgroup_that_is_trained_is_found(warehouse: duckdb.DuckDBPyConnection) -> None:
     warehouse.register("pairs", spoiled("pairs", "subgroup_id", "all"))
-    assert found(warehouse, "assert_held_out_subgroups_are_never_trained", "subgroup_id", "split") == [("all", "train")]
+    check = "assert_held_out_subgroups_are_never_trained"
+    assert found(warehouse, check, "subgroup_id", "split", split_kind="unseen_subgroup") == [("all", "train")]
+    assert violations(warehouse, check, split_kind="unseen_question").empty
+
+
+def test_a_held_out_question_that_is_trained_is_found(warehouse: duckdb.DuckDBPyConnection) -> None:
+    check = "assert_held_out_questions_are_never_trained"
+    assert len(found(warehouse, check, "item", split_kind="unseen_question")) == 3  # the one question is tested on an unseen subgroup
+    assert violations(warehouse, check, split_kind="unseen_subgroup").empty
+
+
+@pytest.mark.parametrize(("respondents", "wrong"), [((30, 70), False), ((20, 80), False), ((19, 81), True)])
+def test_halves_of_very_different_size_are_found(warehouse: duckdb.DuckDBPyConnection, respondents: tuple[int, int], wrong: bool) -> None:
+    warehouse.register("half_targets", halves().assign(respondents=respondents))
+    assert len(violations(warehouse, "assert_halves_are_of_equal_size")) == wrong
+
+
+def test_a_cell_of_one_half_and_a_half_under_the_minimum_are_found(warehouse: duckdb.DuckDBPyConnection) -> None:
+    parameters = {"minimum_of_half": 40, "minimum_effective_n_of_half": 0}
+    assert violations(warehouse, "assert_halves_have_minimum_respondents", **parameters).empty
+    warehouse.register("half_targets", halves().iloc[1:].assign(respondents=39))
+    assert found(warehouse, "assert_halves_have_minimum_respondents", "half", **parameters) == [("B",)]
+    assert found(warehouse, "assert_halves_are_of_equal_size", "halves") == [(1,)]
 
 
 @pytest.mark.parametrize(("column", "value"), [("codes", [1]), ("shares", [0.6, 0.6]), ("shares", [0.6]), ("code", 2), ("tied_codes", [1, 3])])

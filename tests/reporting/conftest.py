@@ -1,10 +1,9 @@
-"""A made-up run folder, small and complete. Its numbers are invented by `invented`: no model and no survey stands behind them.
+"""A made-up run folder, small and complete. Its numbers are invented: no model and no survey stands behind them.
 
 def test_...(made_up_run):
     folder = made_up_run(trained=False, without=("landscape",))
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Iterator
 from itertools import combinations
@@ -15,6 +14,7 @@ import pandas as pd
 import pytest
 
 from tasks.reporting.summary import Facts, write_summary
+from tests.reporting.invention import invented
 
 LEVELS = {
     "sex": ("Female", "Male"),
@@ -33,9 +33,10 @@ OPTIONS = ("Agree strongly", "Agree", "Disagree", "Disagree strongly")
 BASELINES = {"national_mode": 0.58, "parent_mode": 0.64, "additive": 0.67, "chance": 0.25}
 
 
-def invented(*key: object) -> float:
-    """A number in [0, 1) that depends on the key alone."""
-    return int(hashlib.sha256(repr(key).encode()).hexdigest()[:8], 16) / 2**32
+def invented_shares(*key: object) -> list[float]:
+    """Shares of the four options."""
+    drawn = [0.05 + invented(*key, option) for option in OPTIONS]
+    return [value / sum(drawn) for value in drawn]
 
 
 def subgroups(levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
@@ -55,14 +56,15 @@ def subgroups(levels: dict[str, tuple[str, ...]]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def pairs(groups: pd.DataFrame) -> pd.DataFrame:
+def pairs(groups: pd.DataFrame, topics: dict[str, str]) -> pd.DataFrame:
     rows = [
         {
             "item": item, "subgroup_id": group["subgroup_id"], "subgroup_order": group["subgroup_order"], "topic": topic,
             "split": _split(group, item), "code": 1 + int(3 * invented(item, group["subgroup_id"])), "respondents": group["respondents"],
+            "codes": [1, 2, 3, 4], "shares": invented_shares("survey", item, group["subgroup_id"]),
         }
         for group in groups.to_dict("records")
-        for item, topic in TOPICS.items()
+        for item, topic in topics.items()
     ]  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -81,14 +83,24 @@ def predictions(asked: pd.DataFrame, *, trained: bool) -> pd.DataFrame:
         for variant in ("plain", "blank_persona", "permuted_persona") if model == "tuned" else ("plain",):
             frame = tested[["item", "subgroup_id", "split"]].assign(model=model, reader="likelihood", variant=variant, choice=2)
             frame["outside"] = 0.4 if model == "base" else 0.01
+            keys = zip(frame["item"], frame["subgroup_id"], strict=True)
+            frame["probabilities"] = [
+                [share * (1 - outside) for share in invented_shares(model, *key)] for key, outside in zip(keys, frame["outside"], strict=True)
+            ]
             if variant == "blank_persona":
                 frame.iloc[::4, frame.columns.get_loc("choice")] = 3
             frames.append(frame)
-    return pd.concat(frames, ignore_index=True)
+    answered = tested[["item", "subgroup_id", "split"]].assign(reader="table", variant="plain", choice=2, outside=0.0)
+    answered["probabilities"] = [invented_shares("survey", item) for item in answered["item"]]
+    return pd.concat([*frames, *(answered.assign(model=name) for name in BASELINES)], ignore_index=True)
 
 
 def metrics(groups: pd.DataFrame, asked: pd.DataFrame, *, trained: bool) -> pd.DataFrame:
-    tuned = {("tuned", "plain"): 0.62, ("tuned", "blank_persona"): 0.57, ("tuned", "permuted_persona"): 0.55} if trained else {}
+    tuned = (
+        {("tuned", "plain"): 0.62, ("tuned", "blank_persona"): 0.57, ("tuned", "permuted_persona"): 0.55, ("order0", "plain"): 0.56}
+        if trained
+        else {}
+    )
     scored = {("base", "plain"): 0.31, **tuned, **{(name, "plain"): value for name, value in BASELINES.items()}}
     unseen = set(asked.loc[asked["split"] == "ood_test", "subgroup_id"])
     places = [("all", "all"), *((dimension, level) for dimension, held in levels_of(groups).items() for level in held)]
@@ -131,10 +143,10 @@ def disparities(groups: pd.DataFrame, *, trained: bool) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def landscape(groups: pd.DataFrame) -> pd.DataFrame:
+def landscape(groups: pd.DataFrame, topics: dict[str, str]) -> pd.DataFrame:
     rows = [
         {"item": item, "topic": topic, "dimension": name, "subgroups": 8, "k": 4, "mds": 0.7 * invented(item, name)}
-        for item, topic in TOPICS.items()
+        for item, topic in topics.items()
         for name in ("all", *groups.loc[groups["subgroup_order"] > 0, "dimension"].unique())
     ]
     return pd.DataFrame(rows)
@@ -146,17 +158,17 @@ def training_log() -> pd.DataFrame:
     return pd.DataFrame({"step": steps, "loss": [1.3 + 3 / step + 0.2 * invented(step) for step in steps], "validation_loss": checks})
 
 
-def tables(levels: dict[str, tuple[str, ...]], *, trained: bool, question: str) -> Iterator[tuple[str, pd.DataFrame]]:
+def tables(levels: dict[str, tuple[str, ...]], topics: dict[str, str], *, trained: bool, question: str) -> Iterator[tuple[str, pd.DataFrame]]:
     groups = subgroups(levels)
-    asked = pairs(groups)
+    asked = pairs(groups, topics)
     yield "subgroups", groups
     yield "pairs", asked
     yield "predictions", predictions(asked, trained=trained)
     yield "metrics", metrics(groups, asked, trained=trained)
     yield "disparities", disparities(groups, trained=trained)
-    yield "landscape", landscape(groups)
-    yield "items", pd.DataFrame([{"item": item, "question": question} for item in TOPICS])
-    yield "options", pd.DataFrame([{"item": item, "code": code, "wording": text} for item in TOPICS for code, text in enumerate(OPTIONS, start=1)])
+    yield "landscape", landscape(groups, topics)
+    yield "items", pd.DataFrame([{"item": item, "question": question} for item in topics])
+    yield "options", pd.DataFrame([{"item": item, "code": code, "wording": text} for item in topics for code, text in enumerate(OPTIONS, start=1)])
     if trained:
         yield "training_log", training_log()
 
@@ -186,11 +198,12 @@ def made_up_run(tmp_path: Path) -> Callable[..., Path]:
     def build(
         *, trained: bool = True, weighted: bool = True, title: str = "A made-up study", question: str = "Is this made up?",
         levels: dict[str, tuple[str, ...]] = LEVELS, without: tuple[str, ...] = (),
+        topics: dict[str, str] = TOPICS,
     ) -> Path:  # fmt: skip
         facts = manifest(levels, trained=trained, title=title, weighted=weighted)
         for folder in ("tables", "quality/pairs"):
             (tmp_path / folder).mkdir(parents=True)
-        for name, frame in tables(levels, trained=trained, question=question):
+        for name, frame in tables(levels, topics, trained=trained, question=question):
             frame.to_parquet(tmp_path / "tables" / f"{name}.parquet")
         (tmp_path / "manifest.json").write_text(json.dumps(facts))
         (tmp_path / "quality" / "gates.json").write_text(json.dumps([{"stage": "pairs", "passed": 9, "failed": 0}]))

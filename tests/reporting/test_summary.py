@@ -10,6 +10,7 @@ from tasks.errors import StepError
 from tasks.reporting.contents import Statistic
 from tasks.reporting.summary import Facts, headline_rows, headline_table, persona_changes_answer, write_summary
 from tasks.reporting.views import skill
+from tests.reporting.asked_otherwise import add_evidence, resummarised
 
 NULL_BOUNDS = {"low": None, "high": None}
 
@@ -27,8 +28,9 @@ def answers(variant, choices):
 def test_the_summary_has_the_keys_that_the_design_names(made_up_run):
     summary = summary_of(made_up_run())
     assert list(summary) == [
-        "study", "run_id", "synthetic", "reader", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "differences",
-        "target_certainty", "ceiling", "disparity", "gates", "seconds",
+        "study", "run_id", "synthetic", "reader", "survey", "pairs", "base", "tuned", "baselines", "controls", "skill", "skill_to_ceiling",
+        "differences", "target_certainty", "ceiling", "answers", "agreement", "robustness", "landscape", "disparity", "overlap", "gates", "seconds",
+        "judge", "server",
     ]  # fmt: skip
     assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions"}
     assert summary["base"]["accuracy"]["ood_test"] == {"value": 0.31, **NULL_BOUNDS}
@@ -65,6 +67,7 @@ def test_the_persona_changes_the_answers_that_differ_from_the_blank_persona():
 def test_a_base_only_run_has_no_tuned_numbers(made_up_run):
     summary = summary_of(made_up_run(trained=False))
     assert "tuned" not in summary and "tuned" not in summary["skill"]
+    assert summary["controls"]["order0"] is None
     assert summary["controls"]["persona_changes_answer"] == {"id_test": None, "ood_test": None}
     assert summary["disparity"]["sex"]["base"] and summary["disparity"]["sex"]["change"] is None
 
@@ -85,9 +88,43 @@ def test_a_run_without_predictions_gets_no_summary(made_up_run):
 def test_the_headline_names_models_controls_and_baselines_with_accuracy_and_skill(made_up_run):
     rows = {row["answers by"]: row for row in headline_rows(summary_of(made_up_run()))}
     assert list(rows) == [
-        "Tuned model", "Base model", "Tuned, blank persona", "Tuned, permuted persona", "National mode", "Parent mode", "Additive", "Chance",
+        "Tuned model", "Base model", "Tuned, blank persona", "Tuned, permuted persona", "Tuned on everybody only", "National mode", "Parent mode",
+        "Additive", "Chance",
     ]  # fmt: skip
     assert rows["Tuned model"]["ood_test accuracy"] == "62.0%" and rows["Tuned model"]["ood_test skill"] == "+0.10"
+
+
+def test_where_questions_are_unseen_skill_is_over_the_topic_prior(made_up_run):
+    folder = made_up_run()
+    metrics = pd.read_parquet(folder / "tables" / "metrics.parquet")
+    national = (metrics["model"] == "national_mode") & (metrics["split"] == "ood_test")
+    metrics.loc[national, "model"] = "topic_prior"
+    metrics.to_parquet(folder / "tables" / "metrics.parquet")
+    facts = json.loads((folder / "manifest.json").read_text())
+    summary = write_summary(folder, Facts(facts["study_name"], facts["run_id"], facts["survey"], {}, {}))
+    rows = {row["answers by"]: row for row in headline_rows(summary)}
+    assert rows["Tuned model"]["ood_test skill"] == "+0.10" and rows["National mode"]["ood_test accuracy"] == "–"
+    assert "the topic prior (ood_test), the national mode (id_test)" in str(headline_table(summary).caption)
+
+
+def test_accuracy_by_population_share_is_in_the_summary(made_up_run):
+    folder = made_up_run()
+    path = folder / "tables" / "metrics.parquet"
+    metrics = pd.read_parquet(path)
+    tuned = metrics[(metrics["model"] == "tuned") & (metrics["variant"] == "plain")]
+    pd.concat([metrics, tuned.assign(weighting="population", value=tuned["value"] + 0.01)]).to_parquet(path)
+    assert resummarised(folder)["tuned"]["accuracy_population"]["ood_test"]["value"] == pytest.approx(0.63)
+
+
+def test_the_skill_to_the_ceiling_is_what_was_measured(made_up_run):
+    folder = made_up_run()
+    metrics = pd.read_parquet(folder / "tables" / "metrics.parquet")
+    whole = (metrics["model"] == "tuned") & (metrics["group"] == "all") & (metrics["metric"] == "accuracy") & (metrics["variant"] == "plain")
+    measured = metrics[whole & (metrics["split"] == "ood_test")].assign(metric="skill_additive_to_ceiling", value=-0.3)
+    pd.concat([metrics, measured]).to_parquet(folder / "tables" / "metrics.parquet")
+    reached = resummarised(folder)["skill_to_ceiling"]
+    assert reached["tuned"]["additive"] == {"id_test": None, "ood_test": {"value": -0.3, **NULL_BOUNDS}}
+    assert reached["base"]["additive"] == {"id_test": None, "ood_test": None}
 
 
 def test_the_terminal_table_says_synthetic_and_unweighted(made_up_run):
@@ -140,3 +177,42 @@ def test_the_certainty_of_targets_is_a_ceiling_only_where_their_respondents_were
     )
     assert kept["ceiling"] is None and kept["target_certainty"]["ood_test"]["value"] == 0.8
     assert disjoint["ceiling"]["ood_test"]["value"] == 0.8
+
+
+def test_what_the_tables_say_of_words_readers_judge_and_server_is_in_the_summary(made_up_run):
+    folder = made_up_run()
+    summary = add_evidence(folder)
+    assert summary == summary_of(folder)
+    assert summary["robustness"][1] | {"spearman": None, "change": -0.05} == summary["robustness"][1]  # what is no number is null
+    assert summary["agreement"][0]["unread_other"] == 4
+    assert summary["judge"]["kappa"] == 0.7 and summary["judge"]["usable"] and summary["judge"]["by"][2]["bias"] == -0.12
+    assert summary["server"]["failed_attempts"] == {"HTTP 429": 3}
+    assert summary["answers"]["base"] == {
+        "answers": summary["pairs"]["id_test"] + summary["pairs"]["ood_test"],
+        "outside": pytest.approx(0.4),
+        "unread": 0,
+    }
+
+
+def test_free_answers_are_scored_on_the_same_pairs_as_the_usual_ones(made_up_run):
+    folder = made_up_run()
+    found = add_evidence(folder)["tuned"]["open_ended"]
+    pairs = pd.read_parquet(folder / "tables" / "pairs.parquet").set_index(["item", "subgroup_id", "split"])["code"]
+    judged = pd.read_parquet(folder / "predictions" / "tuned_open_ended.parquet").set_index(["item", "subgroup_id", "split"])["choice"]
+    targets = pairs.loc[judged.index]
+    assert found["accuracy"]["value"] == pytest.approx((judged == targets).mean())
+    assert found["accuracy_with_options"]["value"] == pytest.approx((targets == 2).mean())  # the usual choice is always 2
+    assert found["accuracy"]["low"] <= found["accuracy"]["value"] <= found["accuracy"]["high"]
+    assert (found["pairs"], found["none"], found["names_option"]) == (len(judged), (judged == -1).sum(), 1)
+
+
+def test_the_landscape_of_the_summary_has_intervals_and_what_sampling_alone_gives(made_up_run):
+    folder = made_up_run()
+    path = folder / "tables" / "landscape.parquet"
+    scored = pd.read_parquet(path).assign(mds_expected=0.3, low=0.2, high=0.4, mds_sampling=0.1)
+    scored.to_parquet(path)
+    found = resummarised(folder)["landscape"]
+    whole = scored[scored["dimension"] == "all"]
+    assert found["dimensions"]["sex"]["value"] == pytest.approx(scored.loc[scored["dimension"] == "sex", "mds"].mean())
+    assert found["most_contested"][0]["value"] == whole["mds"].max() and found["least_contested"][0]["value"] == whole["mds"].min()
+    assert found["most_contested"][0] | {"low": 0.2, "high": 0.4, "sampling": 0.1} == found["most_contested"][0]

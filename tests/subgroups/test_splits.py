@@ -7,8 +7,9 @@ import pytest
 
 from tasks.errors import InputError
 from tasks.files import FileSet
-from tasks.study import SplitSection, Study
-from tasks.subgroups.splits import assign_splits, held_out_levels
+from tasks.study import Study
+from tasks.study_split import SplitSection
+from tasks.subgroups.splits import assign_splits, held_out_levels, held_out_questions
 
 LEVELS = {"sex": 2, "age": 6, "faith": 5}
 ITEMS = [f"Q{number}" for number in range(1, 21)]
@@ -174,3 +175,43 @@ def test_every_cell_of_an_unseen_country_is_tested_and_none_is_trained() -> None
     unseen = set(subgroups.loc[subgroups["unseen"], "subgroup_id"])
     assert set(splits.loc[splits["split"] == "ood_test", "subgroup_id"]) == unseen
     assert not unseen & set(splits.loc[splits["split"] != "ood_test", "subgroup_id"])
+
+
+TOPICS = {item: ("Trust", "Work", "Faith")[min(place // 8, 2)] for place, item in enumerate(ITEMS)}  # 8, 8 and 4 questions
+QUESTIONS = SplitSection(kind="unseen_question")
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_unseen_questions_are_a_share_of_each_topic_to_less_than_one(seed: int) -> None:
+    drawn = held_out_questions(TOPICS, section=QUESTIONS, seed=seed)
+    assert len(drawn) == 6 and drawn == held_out_questions(TOPICS, section=QUESTIONS, seed=seed)  # 30% of 20
+    for topic, share in {"Trust": 2.4, "Work": 2.4, "Faith": 1.2}.items():
+        assert abs(sum(TOPICS[item] == topic for item in drawn) - share) < 1
+    assert len(held_out_questions(TOPICS, section=SplitSection(kind="unseen_question", held_out=0.001), seed=seed)) == 1
+    assert len(held_out_questions(TOPICS, section=SplitSection(kind="unseen_question", held_out=0.999), seed=seed)) == 19
+
+
+def test_every_question_is_as_likely_unseen_as_another() -> None:
+    draws = pd.Series([item for seed in range(2000) for item in held_out_questions(TOPICS, section=QUESTIONS, seed=seed)])
+    rate = draws.value_counts() / 2000
+    assert len(rate) == 20 and rate.between(0.25, 0.35).all()  # 0.3, five standard deviations either way
+
+
+def test_an_unseen_question_is_tested_with_every_subgroup_and_trained_with_none_not_even_with_everybody() -> None:
+    subgroups = made_up_subgroups()
+    splits = assign_splits(cells_of(subgroups), subgroups, section=QUESTIONS, seed=1, topics=TOPICS)
+    unseen = held_out_questions(TOPICS, section=QUESTIONS, seed=1)
+    tested = splits[splits["item"].isin(unseen)]
+    assert set(tested["split"]) == {"ood_test"} and len(tested) == 6 * 65  # all but everybody
+    others = splits[~splits["item"].isin(unseen)]
+    assert others["split"].value_counts().to_dict() == {"id_test": 91, "validation": 82, "train": 14 * 66 - 91 - 82}
+    assert set(others.loc[others["subgroup_id"] == "all", "split"]) == {"train"}
+
+
+def test_unseen_questions_can_be_named_and_one_that_is_not_asked_is_refused() -> None:
+    named = SplitSection(kind="unseen_question", unseen=("Q3", "Q1"))
+    assert held_out_questions(TOPICS, section=named, seed=1) == ["Q1", "Q3"]
+    with pytest.raises(InputError, match="asks 20 questions, of which split.unseen names Q3, Q99; not asked: Q99. Expected some to hold out"):
+        held_out_questions(TOPICS, section=SplitSection(kind="unseen_question", unseen=("Q3", "Q99")), seed=1)
+    with pytest.raises(InputError, match="correct split.unseen, or ask more questions"):
+        held_out_questions({"Q1": "Trust"}, section=QUESTIONS, seed=1)

@@ -13,6 +13,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import torch
+import yaml
 from accelerate.commands.config.config_args import load_config_from_file
 from peft import PeftModel
 from safetensors.torch import load_file
@@ -24,6 +25,7 @@ from tasks.training import launcher
 from tasks.training.checkpoints import newest_checkpoint
 from tasks.training.job import LOG
 from tasks.training.launcher import finetune
+from tasks.training.order0 import FEWEST_PASSES
 from tests.training.tiny import made_up_pairs, save_model, tiny_model
 
 SETTINGS = [
@@ -105,6 +107,21 @@ def test_training_lowers_the_loss_and_leaves_an_adapter_that_peft_loads(undistur
     assert "objective `distribution`" in undisturbed.path("adapter/README.md").read_text(encoding="utf-8")
 
 
+def test_the_control_of_order_0_is_trained_on_everybodys_answers_alone_beside_the_studys_own(
+    pairs: FileSet, model: FileSet, study: Study, undisturbed: FileSet, tmp_path: Path
+) -> None:
+    made = finetune(pairs, model, study, folder=tmp_path, order0=True)
+    (work,) = tmp_path.iterdir()
+    seen = pd.read_parquet(work / "pairs.parquet")
+    assert set(seen["subgroup_id"]) == {"all"} and set(seen["split"]) == {"train"} and len(seen) == 3
+    log = made.read("training_log")
+    assert log["epoch"].iloc[-1] == FEWEST_PASSES and log["validation_loss"].isna().all()
+    assert "Nothing was kept back for validation" in made.path("adapter/README.md").read_text(encoding="utf-8")
+    assert load_file(made.path(WEIGHTS)).keys() == load_file(undisturbed.path(WEIGHTS)).keys()
+    assert work.name != Path(undisturbed.folder).name
+    assert finetune(pairs, model, study, folder=tmp_path, order0=True) == made
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(
     pairs: FileSet, model: FileSet, study: Study, undisturbed: FileSet, tmp_path: Path, number: signal.Signals
@@ -171,17 +188,70 @@ def test_a_run_that_is_cancelled_while_its_worker_starts_does_not_wait_for_a_tra
     assert not list(tmp_path.glob("*/training_log.jsonl")), "it trained on, with nobody to listen"
 
 
-def test_two_processes_train_as_one_does(
-    pairs: FileSet, model: FileSet, study: Study, undisturbed: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each pair once: half of a step each, and gradients that are summed. In float32, to rounding."""
-    monkeypatch.setenv(launcher.CHOSEN, "cpu-2-process")
+@pytest.fixture(scope="module")
+def undisturbed_pair(
+    pairs: FileSet, model: FileSet, study: Study, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[FileSet, list[launcher.Standing]]:
+    """What two processes make, and what was told meanwhile."""
     told: list[launcher.Standing] = []
-    made = finetune(pairs, model, study, folder=tmp_path, tell=told.append)
+    with pytest.MonkeyPatch.context() as chosen:
+        chosen.setenv(launcher.CHOSEN, "cpu-2-process")
+        made = finetune(pairs, model, study, folder=tmp_path_factory.mktemp("undisturbed-pair"), tell=told.append)
+    return made, told
+
+
+def test_two_processes_train_as_one_does(undisturbed_pair: tuple[FileSet, list[launcher.Standing]], undisturbed: FileSet) -> None:
+    """Each pair once: half of a step each, and gradients that are summed. In float32, to rounding."""
+    made, told = undisturbed_pair
     ours, theirs = _losses(made), _losses(undisturbed)
     pd.testing.assert_frame_equal(ours, theirs, rtol=1e-4)
     assert [standing.step for standing in told] == list(ours["step"]), "only one of them speaks"
     assert told[-1].total == len(ours) and told[-1].seconds_left == 0 < told[0].seconds_left
+
+
+def test_two_processes_that_are_told_to_stop_write_a_checkpoint_and_go_on_to_the_same_weights(
+    pairs: FileSet,
+    model: FileSet,
+    study: Study,
+    undisturbed_pair: tuple[FileSet, list[launcher.Standing]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """SIGTERM to Accelerate's starter, which passes it on: both end at one step, which is kept, whoever hears of it first."""
+    monkeypatch.setenv(launcher.CHOSEN, "cpu-2-process")
+
+    def follow(process: "subprocess.Popen[str]", **_: object) -> None:
+        while not any(log.stat().st_size for log in tmp_path.glob("*/training_log.jsonl")):
+            time.sleep(0.02)
+        starter, *ranks = workers_of(tmp_path)
+        assert starter == process.pid and len(ranks) == 2
+        os.kill(starter, signal.SIGTERM)
+        assert process.stdout is not None
+        process.stdout.read()
+
+    with monkeypatch.context() as stopping:
+        stopping.setattr(launcher, "_follow", follow)
+        with pytest.raises(StepError, match="fine-tuning stopped"):
+            finetune(pairs, model, study, folder=tmp_path)
+    assert workers_of(tmp_path) == []
+    (log,) = tmp_path.glob("*/training_log.jsonl")
+    made, _ = undisturbed_pair
+    assert 0 < steps_kept(log) == len(log.read_text(encoding="utf-8").splitlines()) < len(_losses(made))
+    resumed = finetune(pairs, model, study, folder=tmp_path)
+    ours, theirs = load_file(resumed.path(WEIGHTS)), load_file(made.path(WEIGHTS))
+    assert ours.keys() == theirs.keys() and all(ours[name].equal(theirs[name]) for name in theirs)
+    pd.testing.assert_frame_equal(_losses(resumed), _losses(made))
+
+
+def test_the_shipped_configuration_shards_the_model(pairs: FileSet, model: FileSet, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it is, but for the device: Accelerate starts it on the CPU, too. A 4-bit model is refused for the sharding, so that sharded it was to be."""
+    settings = yaml.safe_load((launcher.CONFIGURATIONS / "fsdp.yaml").read_text(encoding="utf-8"))
+    (tmp_path / "fsdp-on-cpu.yaml").write_text(yaml.safe_dump({**settings, "use_cpu": True}), encoding="utf-8")
+    monkeypatch.setenv(launcher.CHOSEN, str(tmp_path / "fsdp-on-cpu.yaml"))
+    quantized = load_study("sample", overrides=[*SETTINGS, "model.quantization=4bit"])
+    with pytest.raises(StepError, match="fine-tuning stopped: InputError: model.quantization 4bit is not sharded"):
+        finetune(pairs, model, quantized, folder=tmp_path / "work")
+    assert workers_of(tmp_path) == []
 
 
 def test_hardware_is_what_the_machine_has_unless_the_environment_says_otherwise(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -63,7 +63,7 @@ def test_what_is_saved_is_loaded_by_peft_and_by_us(tmp_path: Any) -> None:
         torch.testing.assert_close(load_lora(tiny_model(), tmp_path)(input_ids=TOKENS).logits, expected)
         plain = tiny_model()
         plain.load_adapter(str(tmp_path))
-        torch.testing.assert_close(plain(input_ids=TOKENS).logits, expected)
+        torch.testing.assert_close(plain(input_ids=TOKENS).logits, expected, atol=1e-4, rtol=1e-4)  # sums in another order
 
 
 class Wrapped(nn.Module):

@@ -26,10 +26,10 @@ def loss_of(probabilities: Any, shares: Any, objective: Objective, **more: Any) 
     return float(pair_losses(scored, [example(shares, **more)], objective=objective))
 
 
-def test_distribution_is_the_cross_entropy_to_the_surveys_shares() -> None:
+def test_distribution_is_the_cross_entropy_to_the_surveys_shares_and_the_answer_s_beginning() -> None:
     generator = np.random.default_rng(4)
     shares, probabilities = generator.dirichlet(np.ones(4)), 0.8 * generator.dirichlet(np.ones(4))
-    expected = entropy(shares) + entropy(shares, probabilities / probabilities.sum()) - np.log(0.8)
+    expected = 0.25 + entropy(shares) + entropy(shares, probabilities / probabilities.sum()) - np.log(0.8)
     assert loss_of(probabilities, shares, "distribution") == pytest.approx(expected, abs=1e-12)
 
 

@@ -15,7 +15,7 @@ import pytest
 from safetensors.torch import load_file
 from torch import Tensor
 
-from tasks.errors import StepError
+from tasks.errors import InputError, StepError
 from tasks.files import write_json, write_table
 from tasks.study import ModelSection, TrainingSection
 from tasks.training import worker
@@ -292,6 +292,14 @@ def test_another_error_than_memory_s_is_not_taken_for_it(train: Train, monkeypat
     monkeypatch.setattr(Trainer, "_losses", lambda *_, **__: (_ for _ in ()).throw(RuntimeError("shapes do not match")))
     with pytest.raises(RuntimeError, match="shapes do not match"):
         train(Path("one"))
+
+
+def test_processes_that_would_train_apart_are_refused(train: Train, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Accelerate starts them, and then makes no group of them, when a file for GPUs is used without a GPU."""
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(InputError, match="2 processes were started that Accelerate does not bring together on this machine's cpu: each would train"):
+        train(Path("one"))
+    assert not (tmp_path / "one" / LOG).exists()
 
 
 @pytest.mark.parametrize("objective", ["tokens", "modal", "ordinal"])

@@ -95,9 +95,17 @@ def made_up_subgroups() -> pd.DataFrame:
                 "parents": parents,
                 "respondents": 400 // 2 ** len(traits),
                 "weight_share": 0.5 ** len(traits),
+                "unseen": False,
             }
         )
     return pd.DataFrame(rows)
+
+
+def made_up_items(questions: Sequence[str] = ("Q1", "Q2", "Q3")) -> pd.DataFrame:
+    """The items table of those questions."""
+    topics = ["Social values" if item == "Q1" else "Ethical values and norms" for item in questions]
+    wordings, options = [QUESTIONS[item].wording for item in questions], [len(QUESTIONS[item].codes) for item in questions]
+    return pd.DataFrame({"item": questions, "topic": topics, "question": wordings, "scale": "ordinal", "k": options})
 
 
 def made_up_pairs(questions: Sequence[str] = ("Q1", "Q2", "Q3")) -> pd.DataFrame:

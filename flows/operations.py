@@ -1,0 +1,262 @@
+"""Prefect on this machine: `make up`, `make status`, `make down`.
+
+    python -m flows.operations up | status | down | worker-cpu | worker-gpu [WORKSPACE]
+
+up      the workspace's server (or the one that PREFECT_API_URL names), pools, limits, automations, deployments, and a worker for each pool. Again:
+        whatever is missing or has died
+status  what runs, on which address, with how much memory
+down    ends what up started, runs in flight included; they can be retried
+worker  for containers: a pool's worker, in this process, on the server of PREFECT_API_URL; that of the pool cpu also deploys
+"""
+
+import logging
+import os
+import signal
+import socket
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+
+from flows.background import Background, wait_until
+from flows.server import LOG_LINES, STARTUP_SECONDS, is_alive, local_server, server_url
+from tasks.errors import InputError, StepError, ValuescapeError
+from tasks.files import make_workspace
+from tasks.progress import report_to_terminal
+
+PORT = 4200  # Prefect's own
+POOLS = ("cpu", "gpu")
+ALERTS_URL = "VALUESCAPE_ALERTS_URL"
+WORKER_SECONDS = 45.0
+STOP_SECONDS = 15.0
+CHECKPOINT_SECONDS = 60.0  # a training writes one before it ends
+
+logger = logging.getLogger("valuescape")
+console = Console()
+
+
+class Place(NamedTuple):
+    """A workspace and its processes in the background."""
+
+    workspace: Path
+
+    @property
+    def home(self) -> Path:
+        return self.workspace / "prefect"
+
+    @property
+    def keeper(self) -> Background:
+        return Background(self.home, "keeper")
+
+    def worker(self, pool: str) -> Background:
+        return Background(self.home, f"worker-{pool}")
+
+
+def up(place: Place) -> None:
+    """Raises StepError when a server or a worker does not come up, with the end of its log."""
+    began = time.monotonic()
+    alerts = os.environ.pop(ALERTS_URL, None)  # a secret: no process that is started here has it in its environment
+    make_workspace(place.workspace)
+    (place.workspace / "landing").mkdir(mode=0o700, exist_ok=True)  # files may be dropped before the watcher has looked once
+    place.home.mkdir(mode=0o700, exist_ok=True)
+    with _server(place) as url:
+        from prefect.client.orchestration import get_client
+
+        from flows.provision import ensure_pools, provision
+
+        with get_client(sync_client=True) as client:
+            ensure_pools(client, POOLS)
+            for pool in POOLS:
+                place.worker(pool).start(_worker_command(pool), _worker_environment(place))
+            told = provision(client, record=place.home / "deployed.json", alerts_url=alerts)
+            for pool in POOLS:
+                _wait_for_worker(client, place, pool)
+    for line in told:
+        logger.info("%s", line)
+    console.print(f"Up in {time.monotonic() - began:.0f} seconds: {url.removesuffix('/api')}", soft_wrap=True)
+    console.print("`valuescape run` now goes through the deployment study/study. `make status` says what runs, `make down` ends it.")
+
+
+@contextmanager
+def _server(place: Place) -> Iterator[str]:
+    """The server of PREFECT_API_URL where that answers, else the workspace's, and somebody who keeps it up; with Prefect's settings."""
+    if server_url() is None and not place.keeper.is_alive():
+        free = os.environ.get("PREFECT_SERVER_API_PORT") or str(PORT if _is_free(PORT) else 0)
+        place.keeper.start([sys.executable, "-m", "flows.server", str(place.home)], {**os.environ, "PREFECT_SERVER_API_PORT": free})
+        if not wait_until(lambda: is_alive(place.home) or not place.keeper.is_alive(), seconds=STARTUP_SECONDS) or not place.keeper.is_alive():
+            raise StepError(f"the Prefect server does not come up. The end of {place.keeper.log}:\n{_end(place.keeper.log)}")
+    with local_server(place.home) as server:
+        yield server.url
+
+
+def _is_free(port: int) -> bool:
+    with suppress(OSError), socket.create_server(("127.0.0.1", port)):
+        return True
+    return False
+
+
+def _worker_command(pool: str) -> list[str]:
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", f"{socket.gethostname()}-{pool}"]
+
+
+def _worker_environment(place: Place) -> dict[str, str]:
+    shown = {name: value for name, value in os.environ.items() if name != "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL"}  # its console is its log
+    return {**shown, "VALUESCAPE_HOME": str(place.workspace)}
+
+
+def _wait_for_worker(client: Any, place: Place, pool: str) -> None:
+    worker = place.worker(pool)
+    came = wait_until(lambda: not worker.is_alive() or bool(client.read_workers_for_work_pool(pool)), seconds=WORKER_SECONDS)
+    if not came or not worker.is_alive():
+        raise StepError(f"the worker of pool {pool} does not come up. The end of {worker.log}:\n{_end(worker.log)}")
+
+
+def worker(place: Place, pool: str) -> None:
+    """Becomes the pool's worker. Raises InputError without a server."""
+    if server_url() is None:
+        raise InputError(f"PREFECT_API_URL is {os.environ.get('PREFECT_API_URL', 'not set')}, and no server answers there. A worker alone needs one")
+    alerts = os.environ.pop(ALERTS_URL, None)
+    make_workspace(place.workspace)
+    place.home.mkdir(mode=0o700, exist_ok=True)
+    with _server(place):
+        from prefect.client.orchestration import get_client
+
+        from flows.provision import ensure_pools, provision
+
+        with get_client(sync_client=True) as client:
+            ensure_pools(client, (pool,) if pool != POOLS[0] else POOLS)
+            for line in provision(client, record=place.home / "deployed.json", alerts_url=alerts) if pool == POOLS[0] else []:
+                logger.info("%s", line)
+        command = _worker_command(pool)
+        sys.stdout.flush()
+        os.execve(command[0], command, _worker_environment(place))
+
+
+def status(place: Place) -> None:
+    """What runs; says so too when nothing does."""
+    table = Table("process", "id", "memory", "since")
+    for process in (place.keeper, Background(place.home, "server"), *(place.worker(pool) for pool in POOLS)):
+        table.add_row(process.name, *_described(process.pid))
+    console.print(table)
+    if server_url() is None and not is_alive(place.home):
+        console.print("No server runs. `make up` starts one on the record of this workspace.")
+        return
+    with local_server(place.home) as server:
+        from prefect.client.orchestration import get_client
+
+        with get_client(sync_client=True) as client:
+            _show(client)
+        console.print(f"UI: {server.url.removesuffix('/api')}", soft_wrap=True)
+
+
+def _described(pid: int | None) -> tuple[str, str, str]:
+    try:
+        process = psutil.Process(pid) if pid else None
+    except psutil.NoSuchProcess:
+        process = None
+    if process is None:
+        return ("-", "not running", "-")
+    return (str(pid), f"{process.memory_info().rss / 2**20:.0f} MB", time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(process.create_time())))
+
+
+def _show(client: Any) -> None:
+    """Work pools, deployments, and the runs that have not ended."""
+    from prefect.client.schemas.filters import FlowRunFilter
+
+    for pool in client.read_work_pools():
+        workers = [worker.name for worker in client.read_workers_for_work_pool(pool.name) if worker.status == "ONLINE"]
+        console.print(f"pool {pool.name}: limit {pool.concurrency_limit}, workers online: {', '.join(workers) or 'none'}")
+    for deployment in client.read_deployments():
+        schedules = [schedule.schedule.cron for schedule in deployment.schedules if schedule.active and hasattr(schedule.schedule, "cron")]
+        console.print(f"deployment {deployment.name}: pool {deployment.work_pool_name}, schedule {', '.join(schedules) or 'none'}")
+    open_ = FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING", "PENDING", "CANCELLING", "PAUSED"]}}})
+    for run in client.read_flow_runs(flow_run_filter=open_):
+        console.print(f"run {run.name} ({run.id}): {run.state_name}", soft_wrap=True)
+    waiting = FlowRunFilter.model_validate({"state": {"name": {"any_": ["Late", "AwaitingRetry"]}}})
+    for run in client.read_flow_runs(flow_run_filter=waiting):
+        console.print(f"run {run.name} ({run.id}): {run.state_name}; no worker has taken it yet", soft_wrap=True)
+
+
+def down(place: Place) -> None:
+    """Workers first, then their runs, then the server."""
+    in_flight = set(_flow_processes(place).values())  # a run may end with its worker, which tells nobody
+    ended = [pool for pool in POOLS if place.worker(pool).stop(seconds=STOP_SECONDS)]
+    runs = in_flight | _end_runs(place)
+    if runs and (server_url() or is_alive(place.home)):
+        _record_end(place, runs)
+    kept = place.keeper.stop(seconds=2 * STOP_SECONDS)
+    console.print(f"Ended: {', '.join([*(f'worker {pool}' for pool in ended), *(['the server'] if kept else [])]) or 'nothing, as nothing ran'}.")
+    if is_alive(place.home):
+        console.print("The server stays: a command that runs at this moment uses it, and ends it.")
+
+
+def _end_runs(place: Place) -> set[str]:
+    """End the flow processes that this workspace's workers started, and all that these started; returns their flow runs' ids."""
+    found = _flow_processes(place)
+    for process in found:
+        with suppress(psutil.NoSuchProcess):
+            process.send_signal(signal.SIGTERM)
+    _, left = psutil.wait_procs(list(found), timeout=CHECKPOINT_SECONDS)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+    return set(found.values())
+
+
+def _flow_processes(place: Place) -> dict[psutil.Process, str]:
+    """Each with its flow run's id."""
+    return {process: run for process in psutil.process_iter() if (run := _run_of(process, place))}
+
+
+def _run_of(process: psutil.Process, place: Place) -> str | None:
+    """A worker tells its flow processes whose run they are, and they tell theirs."""
+    try:
+        environment = process.environ()
+    except psutil.Error:
+        return None
+    return environment.get("PREFECT__FLOW_RUN_ID") if environment.get("VALUESCAPE_HOME") == str(place.workspace) else None
+
+
+def _record_end(place: Place, runs: set[str]) -> None:
+    """Nobody else is there to say that these runs have ended."""
+    with local_server(place.home):
+        from uuid import UUID
+
+        from prefect.client.orchestration import get_client
+        from prefect.states import Crashed
+
+        with get_client(sync_client=True) as client:
+            for run in map(UUID, sorted(runs)):
+                state = client.read_flow_run(run).state
+                if state and not state.is_final():
+                    client.set_flow_run_state(run, Crashed(message="Ended by `make down`. Retry goes on from what was done."), force=True)
+
+
+def _end(log: Path) -> str:
+    return "\n".join(log.read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:])
+
+
+def main() -> None:
+    report_to_terminal()
+    workers = {f"worker-{pool}": partial(worker, pool=pool) for pool in POOLS}
+    commands: dict[str, Callable[[Place], None]] = {"up": up, "status": status, "down": down, **workers}
+    name, *rest = sys.argv[1:] or [""]
+    place = Place(Path(*rest or [os.environ.get("VALUESCAPE_HOME", "workspace")]).resolve())
+    try:
+        if name not in commands:
+            raise InputError(f"expected {' | '.join(commands)} [WORKSPACE], found {name or 'nothing'}")
+        commands[name](place)
+    except ValuescapeError as error:
+        print(f"valuescape: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""What the Prefect server has to know: work pools, limits, deployments, automations and the block that alerts are sent through.
+
+    with get_client(sync_client=True) as client:
+        ensure_pools(client, ("cpu", "gpu"))
+        provision(client, record=home / "deployed.json")
+
+Each is made when it is missing. What the code decides (templates, automations, deployments) is brought up to date; what operators decide in the UI
+(the number of slots, a pause, a schedule) stays as they left it, until prefect.yaml or a flow changes.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import yaml
+from prefect.blocks.notifications import CustomWebhookNotificationBlock
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.events.schemas.automations import AutomationCore
+from prefect.exceptions import ObjectNotFound
+
+from flows.background import PROJECT
+from tasks.errors import StepError
+from tasks.files import file_set, write_json
+
+INFRA = PROJECT / "infra"
+RUNS_AT_ONCE = 2  # of the pool cpu: a study computes on all cores
+GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
+ALERTS = "alerts"  # the notification block
+
+
+def provision(client: SyncPrefectClient, *, record: Path, alerts_url: str | None = None) -> list[str]:
+    """Limits, automations, deployments. Returns what is worth telling; `record` remembers which deployments were made.
+
+    With `alerts_url`, a webhook that takes {"text": ...}, the block `alerts` is made for it.
+
+    Raises StepError when `prefect deploy` fails.
+    """
+    _ensure_limit(client)
+    told = _ensure_automations(client, _alerts_block(client, alerts_url))
+    if _deploy(client, record=record):
+        told.append(f"deployed {', '.join(sorted(deployments()))}")
+    return told
+
+
+def ensure_pools(client: SyncPrefectClient, names: tuple[str, ...]) -> None:
+    """Work pools, before their workers start: a worker would make one of its own."""
+    for name in names:
+        _ensure_pool(client, name)
+
+
+def deployments() -> set[str]:
+    """The names in prefect.yaml."""
+    return {str(each["name"]) for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]}
+
+
+def gpus() -> int:
+    """NVIDIA's devices, without importing torch; a machine that has none trains one adapter at a time."""
+    return max(1, len(list(Path("/dev").glob("nvidia[0-9]*"))))
+
+
+def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
+    template = json.loads((INFRA / "work-pools" / f"{name}.json").read_text(encoding="utf-8"))
+    try:
+        client.read_work_pool(name)
+        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+    except ObjectNotFound:
+        limit = gpus() if name == "gpu" else RUNS_AT_ONCE
+        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit))
+
+
+def _ensure_limit(client: SyncPrefectClient) -> None:
+    try:
+        client.read_global_concurrency_limit_by_name(GPU_LIMIT)
+    except ObjectNotFound:
+        client.create_global_concurrency_limit(GlobalConcurrencyLimitCreate(name=GPU_LIMIT, limit=gpus()))
+
+
+def _ensure_automations(client: SyncPrefectClient, block: str | None) -> list[str]:
+    wanted = yaml.safe_load((INFRA / "automations.yaml").read_text(encoding="utf-8"))
+    for automation in wanted:
+        notifications = [action for action in automation["actions"] if action["type"] == "send-notification"]
+        if notifications and block is None:
+            continue
+        for action in notifications:
+            action["block_document_id"] = block
+        _ensure_automation(client, AutomationCore.model_validate(automation))
+    return [] if block else [f"nobody is told of failed and late runs: make a notification block named {ALERTS} (docs/operations.md)"]
+
+
+def _ensure_automation(client: SyncPrefectClient, wanted: AutomationCore) -> None:
+    """One that has changed is made anew; it stays off when somebody switched it off."""
+    found = client.read_automations_by_name(wanted.name)
+    if found and _same(AutomationCore.model_validate(found[0].model_dump()), wanted):
+        return
+    for old in found:
+        client.delete_automation(old.id)
+        wanted = wanted.model_copy(update={"enabled": old.enabled})
+    client.create_automation(wanted)
+
+
+def _same(one: AutomationCore, other: AutomationCore) -> bool:
+    return one.model_dump(exclude={"enabled"}) == other.model_dump(exclude={"enabled"})
+
+
+def _alerts_block(client: SyncPrefectClient, url: str | None) -> str | None:
+    """The id of the block `alerts`, of whatever kind. The address is a secret: it is kept in the block, encrypted, and nowhere else."""
+    if url:
+        values = {"name": ALERTS, "url": "{{url}}", "json_data": {"text": "{{subject}}\n{{body}}"}, "secrets": {"url": url}}
+        return str(CustomWebhookNotificationBlock.model_validate(values).save(ALERTS, overwrite=True))
+    return next((str(document.id) for document in client.read_block_documents() if document.name == ALERTS), None)
+
+
+def _deploy(client: SyncPrefectClient, *, record: Path) -> bool:
+    """`prefect deploy --all`, where prefect.yaml or a flow has changed since the last time, or the server has lost one."""
+    current = {"code": file_set(PROJECT, ["prefect.yaml", *_names("flows/*.py")]).content_key, "server": str(client.api_url)}
+    known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
+    if known == current and deployments() <= {deployment.name for deployment in client.read_deployments()}:
+        return False
+    command = [sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"]
+    done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise StepError(f"`prefect deploy --all` failed:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    write_json(record, current)
+    return True
+
+
+def _names(pattern: str) -> list[str]:
+    return sorted(str(path.relative_to(PROJECT)) for path in PROJECT.glob(pattern))

@@ -1,0 +1,124 @@
+"""How far apart a dimension's levels are, before and after, and what may be said of it: from the disparities table to summary.json and the report.
+
+    summarised(disparities, split="ood_test", reader="likelihood")["religion"]["p_holm"]
+    disparity_rows(summary, metric="nmae")
+
+`base`, `tuned`, `change`: the gap between best and worst level, which describes. `between`: the primary statistic (tasks/fairness/variance.py) as a
+standard deviation between levels, with the sign of its variance component. Levels are standardised to the same partner levels where that was done.
+"""
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+
+from tasks.fairness.contrasts import CHANGE
+from tasks.reporting.contents import Statistic, as_statistic
+from tasks.reporting.formats import number_or_none
+
+METRICS = ("accuracy", "nmae", "emd")
+MODELS = {"base": "base", "tuned": "tuned", "change": CHANGE}
+DESCRIBED = ("worst_level", "best_level", "levels", "questions")
+TESTED = ("p_holm", "p_bh", "p_wider")
+
+
+class DisparityRow(NamedTuple):
+    """One dimension. `gap`, `adjusted`, `between`, `p`, `p_gap`: by base, tuned and (where there is one) change."""
+
+    dimension: str
+    metric: str
+    gap: dict[str, float | None]
+    adjusted: dict[str, float | None]
+    between: dict[str, Statistic | None]
+    p: dict[str, float | None]
+    p_holm: float | None
+    p_bh: float | None
+    no_wider: bool | None
+    worst: str
+    best: str
+    levels: int | None
+    questions: int | None
+
+
+def summarised(disparities: pd.DataFrame | None, *, split: str, reader: str) -> dict[str, dict[str, Any]]:
+    """By dimension, for accuracy; under `nmae` and `emd` the same for them."""
+    if disparities is None:
+        return {}
+    rows = disparities[(disparities["split"] == split) & disparities["reader"].isin([reader]) & (disparities["variant"] == "plain")]
+    found: dict[str, dict[str, Any]] = {}
+    for dimension, group in rows.groupby("dimension"):
+        by_metric = {metric: _of_metric(group[group["metric"] == metric]) for metric in METRICS}
+        if by_metric["accuracy"]:
+            found[str(dimension)] = by_metric["accuracy"] | {metric: by_metric[metric] or None for metric in METRICS[1:]}
+    return found
+
+
+def _of_metric(rows: pd.DataFrame) -> dict[str, Any]:
+    """The standardised rows where there are such, else those in which every pair counts alike."""
+    for weighting in ("standardised", "pairs"):
+        chosen = {str(row["model"]): row for row in rows[rows["weighting"] == weighting].to_dict("records")}
+        if chosen:
+            return _figures(chosen) | {"weighting": weighting}
+    return {}
+
+
+def _figures(by_model: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
+    gaps = {name: _cell(by_model, model, "gap") for name, model in MODELS.items()}
+    if gaps["base"] is not None and gaps["tuned"] is not None:
+        gaps["change"] = gaps["tuned"] - gaps["base"]
+    last = by_model.get("tuned") or by_model.get("base") or {}
+    found: dict[str, Any] = {name: None if gap is None else Statistic(gap)._asdict() for name, gap in gaps.items()}
+    found |= {name: _plain(last.get(name)) for name in DESCRIBED}
+    found["adjusted_gap"] = {name: _cell(by_model, MODELS[name], "adjusted_gap") for name in ("base", "tuned")}
+    found["p_gap"] = {name: _cell(by_model, MODELS[name], "p_gap") for name in ("base", "tuned")}
+    between = {name: _deviation(by_model[model]) for name, model in MODELS.items() if _cell(by_model, model, "between") is not None}
+    if between:
+        found["between"] = between
+    if "change" in between:
+        change = by_model[CHANGE]
+        found |= {name: number_or_none(change[name]) for name in TESTED} | {"no_wider": bool(change["no_wider"])}
+    return found
+
+
+def _cell(by_model: Mapping[str, Mapping[Any, Any]], model: str, column: str) -> float | None:
+    value = by_model.get(model, {}).get(column)
+    return None if value is None else number_or_none(value)
+
+
+def _plain(value: Any) -> Any:
+    if value is None or pd.isna(value):
+        return None
+    return value if isinstance(value, str) else int(value)
+
+
+def _deviation(row: Mapping[Any, Any]) -> dict[str, float | None]:
+    """A variance component as a standard deviation with its sign, and the p-value of the component."""
+    columns = (("value", "between"), ("low", "low"), ("high", "high"))
+    return {name: float(np.sign(row[column]) * np.sqrt(abs(row[column]))) for name, column in columns} | {"p": number_or_none(row["p"])}
+
+
+def disparity_rows(summary: Mapping[str, Any], *, metric: str) -> list[DisparityRow]:
+    """One row per dimension of summary.json that has the metric."""
+    held = {name: values if metric == "accuracy" else values.get(metric) for name, values in (summary.get("disparity") or {}).items()}
+    return [_row(name, metric, values) for name, values in held.items() if values]
+
+
+def _row(dimension: str, metric: str, values: Mapping[str, Any]) -> DisparityRow:
+    between = values.get("between") or {}
+    gaps = {name: as_statistic(values.get(name)) for name in MODELS}
+    return DisparityRow(
+        dimension=dimension,
+        metric=metric,
+        gap={name: gap.value if gap else None for name, gap in gaps.items()},
+        adjusted=dict(values.get("adjusted_gap") or {}),
+        between={name: as_statistic(between.get(name)) for name in MODELS},
+        p={name: (between.get(name) or {}).get("p") for name in MODELS},
+        p_holm=values.get("p_holm"),
+        p_bh=values.get("p_bh"),
+        no_wider=values.get("no_wider"),
+        worst=str(values.get("worst_level") or ""),
+        best=str(values.get("best_level") or ""),
+        levels=values.get("levels"),
+        questions=values.get("questions"),
+    )

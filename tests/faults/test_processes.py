@@ -1,0 +1,111 @@
+"""Processes that are killed: whatever had finished is kept, one retry does the rest, and the result is that of an undisturbed run."""
+
+import random
+import signal
+import time
+from pathlib import Path
+from uuid import UUID
+
+import pytest
+
+from tests.faults.conftest import Undisturbed
+from tests.flows.plant import Plant, assert_same, eventually, operations, run_folder
+
+pytestmark = pytest.mark.fault
+MOMENTS = [random.Random(6).random() for _ in range(20)]
+LEASE_SECONDS = 75  # Prefect's 60, and a look now and then at which have ended
+RUNNING_SECONDS = 360
+
+
+def stored(workspace: Path) -> dict[str, int]:
+    """The results that finished steps left; one that is written again is another file."""
+    return {path.name: path.stat().st_ino for path in (workspace / "prefect" / "storage").glob("*")}
+
+
+def finish(plant: Plant, run: UUID, *, workspace: Path, like: Undisturbed) -> None:
+    """After one retry the run is like the undisturbed one, what had finished was not done again, and nothing is left behind."""
+    assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
+    before = stored(workspace)
+    plant.retry(run)
+    plant.wait(run, "Completed")
+    assert_same(run_folder(workspace, run), like.folder)
+    assert before.items() <= stored(workspace).items()
+    assert max(plant.executions(run).values()) == 1
+    assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
+    assert eventually(lambda: plant.slots_taken() == 0, seconds=LEASE_SECONDS)
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_flow_process_killed_at_any_moment(plant: Plant, undisturbed: Undisturbed, tmp_path: Path, moment: float) -> None:
+    run = plant.start(workspace=tmp_path)
+    plant.wait(run, "Running")
+    time.sleep(moment * undisturbed.seconds * 0.9)
+    plant.kill(run)
+    plant.wait(run, "Crashed", seconds=60)
+    finish(plant, run, workspace=tmp_path, like=undisturbed)
+
+
+def training(workspace: Path) -> bool:
+    return any(workspace.glob("training/*/checkpoints/step-*"))
+
+
+def test_a_trainer_killed_in_a_study_is_started_again_by_the_study_itself(plant: Plant, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path)
+    assert eventually(lambda: training(tmp_path), seconds=90)
+    trainer = plant.processes_of(run)[-1]
+    assert "tasks.training.worker" in " ".join(trainer.cmdline())
+    trainer.kill()
+    plant.wait(run, "Completed")
+    assert_same(run_folder(tmp_path, run), undisturbed.folder)
+    assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
+
+
+def test_a_run_outlives_its_worker(plant: Plant, undisturbed: Undisturbed, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path)
+    plant.wait(run, "Running")
+    plant.process("worker-cpu").kill()
+    plant.wait(run, "Completed")
+    assert_same(run_folder(tmp_path, run), undisturbed.folder)
+    assert operations("up", plant.place).returncode == 0
+    again = plant.start(workspace=tmp_path)
+    plant.wait(again, "Completed")
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_run_outlives_its_server_which_is_started_again(plant: Plant, undisturbed: Undisturbed, tmp_path: Path, number: signal.Signals) -> None:
+    run = plant.start(workspace=tmp_path)
+    assert eventually(lambda: training(tmp_path), seconds=90)
+    before = plant.process("server")
+    before.send_signal(number)
+    before.wait(timeout=60)
+    assert eventually(lambda: _answers(plant), seconds=60)
+    assert plant.process("server").pid != before.pid
+    plant.wait(run, "Completed", seconds=120)
+    assert_same(run_folder(tmp_path, run), undisturbed.folder)
+    assert eventually(lambda: plant.slots_taken() == 0, seconds=LEASE_SECONDS)
+
+
+def _answers(plant: Plant) -> bool:
+    import httpx
+
+    try:
+        with plant.client() as client:
+            return bool(client.read_work_pools())
+    except httpx.HTTPError:
+        return False
+
+
+def test_a_run_of_which_nobody_is_left_is_crashed_within_six_minutes_and_can_be_retried(
+    plant: Plant, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    run = plant.start(workspace=tmp_path)
+    assert eventually(lambda: training(tmp_path), seconds=90)
+    began = time.monotonic()
+    plant.process("worker-cpu").kill()
+    plant.kill(run)
+    assert eventually(lambda: not plant.processes_of(run), seconds=20), "no orphan"
+    assert eventually(lambda: plant.slots_taken() == 0, seconds=LEASE_SECONDS)
+    state = plant.wait(run, "Crashed", seconds=RUNNING_SECONDS - (time.monotonic() - began))
+    assert "No sign of life" in state.message
+    assert operations("up", plant.place).returncode == 0
+    finish(plant, run, workspace=tmp_path, like=undisturbed)

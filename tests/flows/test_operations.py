@@ -1,0 +1,244 @@
+"""`make up`, `make status`, `make down`: a real server and real workers, what they are told, whom they tell, and what a retry does again."""
+
+import json
+import sqlite3
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import psutil
+import pytest
+import yaml
+
+from flows.background import PROJECT, Background
+from tasks.intake.synthetic import write_synthetic_survey
+from tests.flows.command import environment, valuescape, write_study
+from tests.flows.plant import PREFECT, Plant, assert_same, eventually, operations, run_folder, running
+from tests.training.tiny import save_model
+
+pytestmark = [pytest.mark.flow, pytest.mark.fault]
+SECRET = "an-address-that-nobody-else-may-read"
+ALERT_SECONDS = 120  # mostly one; on a busy machine SQLite may make the server wait for a minute
+NAMES = ("keeper", "server", "worker-cpu", "worker-gpu")
+DEPLOYMENTS = [each["name"] for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]]
+
+
+class Receiver:
+    """Stands for the chat or the pager that a webhook leads to."""
+
+    def __init__(self) -> None:
+        self.heard: list[str] = []
+        heard = self.heard
+
+        class Hook(BaseHTTPRequestHandler):
+            def do_POST(self) -> None:  # noqa: N802 (the name that http.server calls)
+                body = self.rfile.read(int(self.headers["Content-Length"]))
+                if SECRET in self.path:
+                    heard.append(json.loads(body)["text"])
+                self.send_response(200)
+                self.end_headers()
+
+            def log_message(self, *_: object) -> None: ...
+
+        self.server = HTTPServer(("127.0.0.1", 0), Hook)
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server.server_port}/{SECRET}"
+
+
+@pytest.fixture(scope="module")
+def receiver() -> Iterator[Receiver]:
+    receiver = Receiver()
+    yield receiver
+    receiver.server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def plant(receiver: Receiver, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
+    with running(tmp_path_factory.mktemp("plant"), VALUESCAPE_ALERTS_URL=receiver.url) as plant:
+        yield plant
+
+
+@pytest.fixture(scope="module")
+def finished(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a run that nothing disturbed."""
+    workspace = tmp_path_factory.mktemp("undisturbed")
+    run = plant.start(workspace=workspace)
+    plant.wait(run, "Completed")
+    assert set(plant.executions(run).values()) == {1}
+    return run_folder(workspace, run)
+
+
+def test_up_again_changes_nothing(plant: Plant) -> None:
+    before, known = {name: plant.process(name).pid for name in NAMES}, _known(plant)
+    ended = operations("up", plant.place)
+    assert ended.returncode == 0, ended.stderr
+    assert {name: plant.process(name).pid for name in NAMES} == before
+    assert _known(plant) == known
+    assert (plant.place / "landing").is_dir()
+    assert len(known["deployments"]) == len(DEPLOYMENTS)
+
+
+def _known(plant: Plant) -> dict[str, set[UUID]]:
+    with plant.client() as client:
+        found = {"deployments": client.read_deployments(), "automations": client.read_automations(), "pools": client.read_work_pools()}
+    return {name: {each.id for each in listed} for name, listed in found.items()}
+
+
+def test_up_starts_again_what_has_died(plant: Plant) -> None:
+    before = plant.process("worker-gpu")
+    before.kill()
+    assert eventually(lambda: not Background(plant.home, "worker-gpu").is_alive(), seconds=10)
+    assert operations("up", plant.place).returncode == 0
+    assert plant.process("worker-gpu").pid != before.pid
+
+
+def test_status_says_what_runs(plant: Plant) -> None:
+    shown = operations("status", plant.place).stdout
+    assert all(f"│ {name}" in shown for name in NAMES)
+    assert "not running" not in shown
+    assert "deployment nightly-sample: pool cpu, schedule 30 2 * * *" in shown
+
+
+@pytest.mark.parametrize("name", DEPLOYMENTS)
+def test_a_deployment_says_what_it_is_and_asks_for_its_parameters(plant: Plant, name: str) -> None:
+    with plant.client() as client:
+        (deployment,) = (each for each in client.read_deployments() if each.name == name)
+    assert deployment.description and deployment.version and "valuescape" in deployment.tags
+    assert deployment.global_concurrency_limit.limit >= 1
+    asked = deployment.parameter_openapi_schema["properties"]
+    assert asked and all(parameter.get("description") for parameter in asked.values())
+    assert deployment.enforce_parameter_schema
+    if name == "study":
+        assert asked["finetune_on"]["enum"] == ["inline", "gpu"]
+
+
+def test_a_parameter_that_the_form_does_not_know_is_refused(plant: Plant, tmp_path: Path) -> None:
+    import httpx
+
+    with pytest.raises(httpx.HTTPStatusError, match="409"):
+        plant.start(workspace=tmp_path, finetune_on="moon")
+
+
+def test_the_address_of_alerts_is_readable_nowhere(plant: Plant) -> None:
+    with plant.client() as client:
+        (block,) = (document for document in client.read_block_documents(include_secrets=False) if document.name == "alerts")
+    assert SECRET not in block.model_dump_json()
+    with closing(sqlite3.connect(plant.home / "prefect.db")) as database:
+        assert not [line for line in database.iterdump() if SECRET in line]
+    for name in NAMES:
+        assert "VALUESCAPE_ALERTS_URL" not in plant.process(name).environ()
+
+
+def test_a_failed_gate_is_told_with_table_rule_and_count_and_its_retry_does_only_the_rest(plant: Plant, receiver: Receiver, tmp_path: Path) -> None:
+    survey = write_synthetic_survey(tmp_path)
+    whole = survey.read_bytes()
+    rows = pd.read_csv(survey, sep=";", dtype=str, encoding="utf-8-sig", keep_default_na=False)
+    rows.loc[::2, "Q57"] = "7"
+    rows.to_csv(survey, sep=";", index=False)
+    run = plant.start(workspace=tmp_path / "workspace", surveys=[str(survey)], country="SGP")
+    plant.wait(run, "Failed")
+    assert eventually(lambda: _told_of(receiver, run), seconds=ALERT_SECONDS)
+    told = _told_of(receiver, run)[0]
+    assert "gate intake" in told
+    assert "sql/checks/assert_answer_quarantine_within_limit.sql, rule expect_table_row_count_to_equal(value=0): found 1 rows (item=Q57)" in told
+    survey.write_bytes(whole)
+    before = plant.executions(run)
+    plant.retry(run)
+    plant.wait(run, "Completed")
+    assert before and set(plant.executions(run).values()) == {1}
+
+
+def _told_of(receiver: Receiver, run: UUID) -> list[str]:
+    return [text for text in receiver.heard if f"flow-run/{run}" in text]
+
+
+def test_a_study_that_is_retried_arms_its_fine_tuning_again_which_goes_on_from_its_checkpoint(plant: Plant, finished: Path, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path, finetune_on="gpu")
+    assert eventually(lambda: list(tmp_path.glob("training/*/checkpoints/step-*")), seconds=120)
+    (child,) = _children(plant, tmp_path)
+    assert plant.slots_taken() == 1
+    plant.kill(child.id)
+    plant.wait(run, "Failed")
+    assert plant.state(child.id).name == "Crashed"
+    before = plant.executions(run)
+    plant.retry(run)
+    plant.wait(run, "Completed")
+    (again,) = _children(plant, tmp_path)
+    assert (again.id, again.state_name) == (child.id, "Completed")
+    assert set(plant.executions(run).values()) == {1}
+    assert before.keys() < plant.executions(run).keys()
+    assert "fine-tuning goes on from step" in _log(plant, child.id)
+    assert eventually(lambda: not plant.processes_of(child.id), seconds=20)
+
+
+def _children(plant: Plant, workspace: Path) -> list[Any]:
+    from prefect.client.schemas.filters import FlowFilter
+
+    with plant.client() as client:
+        runs = client.read_flow_runs(flow_filter=FlowFilter.model_validate({"name": {"any_": ["finetune"]}}))
+    return [run for run in runs if str(workspace) in run.parameters["folder"]]
+
+
+def _log(plant: Plant, run: UUID) -> str:
+    from prefect.client.schemas.filters import LogFilter
+
+    with plant.client() as client:
+        return "\n".join(line.message for line in client.read_logs(LogFilter.model_validate({"flow_run_id": {"any_": [str(run)]}})))
+
+
+def test_fine_tuning_on_its_pool_gives_what_it_gives_inline(plant: Plant, finished: Path, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path, finetune_on="gpu")
+    plant.wait(run, "Completed")
+    assert_same(run_folder(tmp_path, run), finished)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Path]:
+    """Another workspace, with a server of its own: what is asked of it is asked in other processes, as Prefect reads its settings once."""
+    yield tmp_path / "place"
+    assert operations("down", tmp_path / "place").returncode == 0
+
+
+def test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again(place: Path, tmp_path: Path) -> None:
+    plant = Plant(place, write_study(tmp_path, items={"include": ["Q1"]}), save_model(tmp_path / "tiny"))
+    assert operations("up", place).returncode == 0
+    with subprocess.Popen(["sleep", "600"]) as bystander:
+        interrupted = _start_elsewhere(plant)
+        assert eventually(lambda: list(place.glob("runs/*/*/manifest.json")), seconds=120)
+        processes = [*(plant.process(name) for name in NAMES), *plant.processes_of(interrupted)]
+        assert len(processes) > len(NAMES)
+        assert "Ended: worker cpu, worker gpu, the server" in operations("down", place).stdout
+        assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
+        assert bystander.poll() is None
+        bystander.kill()
+    assert "nothing ran" in operations("down", place).stdout
+    alone = valuescape("run", plant.study, "--model", plant.model, "--set", "training.objective=none", "--workspace", place)
+    assert alone.code == 0, alone
+    assert operations("up", place).returncode == 0
+    states = _recorded(plant)
+    assert states.pop(str(interrupted)) == "Crashed"
+    assert list(states.values()) == ["Completed"]
+
+
+def _start_elsewhere(plant: Plant) -> UUID:
+    url = json.loads((plant.home / "server.json").read_text(encoding="utf-8"))["url"]
+    command = [PREFECT, "deployment", "run", "study/study", "--param", f"study={plant.study}", "--param", f"model={plant.model}"]
+    subprocess.run(command, check=True, capture_output=True, env=environment(PREFECT_API_URL=url))
+    (run,) = _recorded(plant)
+    return UUID(run)
+
+
+def _recorded(plant: Plant) -> dict[str, str]:
+    """The flow runs of the server's database and their states, but for what its schedules have made."""
+    with closing(sqlite3.connect(plant.home / "prefect.db")) as database:
+        found = database.execute("select id, state_name from flow_run where auto_scheduled = 0").fetchall()
+    return dict(found)

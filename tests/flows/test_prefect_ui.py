@@ -1,0 +1,108 @@
+"""The Prefect UI in a browser: what it shows of a run that finished and of one that a gate stopped.
+
+Needs Debian's Chromium (make setup-system). Without it these tests are skipped, except where CI=true. Screenshots: workspace/screenshots/.
+"""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from tasks.intake.synthetic import write_synthetic_survey
+from tests.flows.command import environment, valuescape, write_study
+from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.training.tiny import save_model
+
+REQUIRED = os.environ.get("CI") == "true"
+playwright = pytest.importorskip("playwright.sync_api") if not REQUIRED else __import__("playwright.sync_api", fromlist=["sync_api"])
+pytestmark = [pytest.mark.flow, pytest.mark.skipif(not REQUIRED and not Path(CHROMIUM).exists(), reason="needs chromium: make setup-system")]
+PROJECT = Path(__file__).resolve().parents[2]
+SCREENSHOTS = PROJECT / "workspace" / "screenshots"
+
+
+@pytest.fixture(scope="module")
+def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run that finished and, of a damaged survey, one that did not pass its first gate."""
+    folder = tmp_path_factory.mktemp("seen")
+    model, small = save_model(folder / "tiny"), {"items": {"include": ["Q1", "Q57"]}, "evaluation": {"order0": False}}
+    finished = valuescape("run", write_study(folder, **small), "--model", model, "--workspace", folder / "workspace")
+    assert finished.code == 0, finished.err
+    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
+    rows.loc[::2, "Q57"] = "7"  # no answer of the codebook
+    rows.to_csv(folder / "damaged.csv", sep=";", index=False, encoding="utf-8-sig")
+    damaged = write_study(folder, **small, name="damaged", survey={"country": "SGP"})
+    stopped = valuescape("run", damaged, "--model", model, "--survey", folder / "damaged.csv", "--workspace", folder / "workspace")
+    assert stopped.code == 1, stopped.err
+    return folder / "workspace"
+
+
+@pytest.fixture(scope="module")
+def address(workspace: Path) -> Iterator[str]:
+    """The workspace's server, in a process of its own."""
+    command = [sys.executable, "-m", "flows.server", str(workspace / "prefect")]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+        assert found
+        yield found.group()
+        process.terminate()  # not SIGINT, which whoever runs the tests in the background has made their processes ignore
+
+
+@pytest.fixture(scope="module")
+def page(address: str) -> Iterator[Any]:
+    with playwright.sync_playwright() as started:
+        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.set_default_timeout(60_000)  # the first page compiles what it shows
+        asked: set[str] = set()
+        page.on("request", lambda request: asked.add(request.url))
+        yield page
+        browser.close()
+    assert {url for url in asked if not url.startswith((address, f"blob:{address}", "data:"))} == set(), "the UI asks this server only"
+
+
+def open_run(page: Any, address: str, name: str) -> None:
+    """By its name in the list of runs, as people do."""
+    page.goto(f"{address}/runs")
+    page.get_by_role("link", name=name).first.click()
+    page.wait_for_url("**/runs/flow-run/*")
+
+
+def assert_artifact(page: Any, key: str, *texts: str) -> None:
+    """Opened from the page of its run, it shows the texts."""
+    page.get_by_text("Artifacts", exact=True).first.click()
+    page.get_by_text(key, exact=True).first.click()
+    page.locator(f'a[href="/artifacts/key/{key}"]').first.wait_for()
+    for text in texts:
+        playwright.expect(page.locator("body")).to_contain_text(text, timeout=30_000)
+    SCREENSHOTS.mkdir(parents=True, exist_ok=True)
+    page.screenshot(path=SCREENSHOTS / f"prefect-{key}.png", animations="disabled")
+
+
+SHOWN = {
+    "headline": ("Tuned model", "National mode", "ood_test accuracy"),
+    "disparity": ("age group", "SD of levels, tuned", "worst level"),
+    "gates": ("tuned predictions", "rules that hold", "quality/index.html"),
+    "report": ("The report", "report/index.html", "Synthetic survey: evidence of nothing."),
+    "fine-tuning": ("100",),
+    "lineage": ("take in the survey",),
+}
+
+
+@pytest.mark.parametrize("key", SHOWN)
+def test_a_finished_run_shows_its_artifacts(page: Any, address: str, key: str) -> None:
+    open_run(page, address, "study: small · tiny")
+    assert_artifact(page, key, *SHOWN[key])
+
+
+def test_a_run_that_a_gate_stopped_says_which_rule_and_what_to_do_next(page: Any, address: str) -> None:
+    open_run(page, address, "study: damaged · tiny")
+    page.get_by_text("Failed", exact=True).first.wait_for()
+    rule = "assert_answer_quarantine_within_limit"
+    assert_artifact(page, "gate-intake", "Gate failed: intake", rule, "item=Q57", "What to do next", "Retry this run")
