@@ -121,7 +121,7 @@ class StudyRun:
                 "run_id": self.run_id,
                 "status": status,
                 "error": error,
-                "synthetic": self.survey.get("synthetic"),
+                "synthetic": self.survey.get("synthetic", self.study.survey.is_synthetic or None),  # a file says it once it is read
                 "started": self.started,
                 "updated": _now(),
                 "study": self.study.model_dump(mode="json"),

@@ -96,6 +96,13 @@ def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> Non
     assert "repeating the command goes on" in listed["error"]
 
 
+@pytest.mark.parametrize(("synthetic", "shown"), [(True, "synthetic"), (False, "real"), (None, "not read")])
+def test_runs_say_whether_their_survey_is_real(tmp_path: Path, synthetic: bool | None, shown: str) -> None:
+    manifest = {"study_name": "small", "run_id": "20261124-080000-abcdef", "status": "failed", "synthetic": synthetic, "error": "it broke"}
+    write_json(tmp_path / "runs" / "small" / "20261124-080000-abcdef" / "manifest.json", manifest)
+    assert f"failed │ {shown} " in valuescape("runs", "--workspace", tmp_path).out
+
+
 def test_inspecting_a_survey_says_its_wave_and_country(tmp_path: Path) -> None:
     inspected = valuescape("inspect", write_synthetic_survey(tmp_path), "--json")
     assert inspected.code == 0, inspected.err

@@ -390,4 +390,6 @@ def test_ctrl_c_cancels_the_run_that_goes_through_the_deployment(folder: Path, w
     assert "without --fresh" in errors
     (run,) = set((workspace / "runs" / "small").iterdir()) - before
     assert _flow_run(run.name).state_name == "Cancelled"
-    assert json.loads(valuescape("runs", "--workspace", workspace, "--json").out)[-1]["status"] in ("failed", "killed")
+    listed = json.loads(valuescape("runs", "--workspace", workspace, "--json").out)[-1]
+    assert listed["status"] in ("failed", "killed")
+    assert listed["synthetic"] is True
