@@ -187,7 +187,7 @@ def runs(workspace: Workspace = WORKSPACE, as_json: Annotated[bool, typer.Option
     table = Table(*whole, Column("error", no_wrap=True, overflow="ellipsis", ratio=1), expand=True)
     for row in listed:
         first_line = str(row["error"] or "").partition("\n")[0]
-        kind = {True: "synthetic", False: "real"}.get(row["synthetic"], "not read")
+        kind = "not read" if row["synthetic"] is None else "synthetic" if row["synthetic"] else "real"
         table.add_row(row["study_name"], row["run_id"], row["status"], kind, Text(first_line))
     console.print(table if found else f"No runs in {workspace.resolve()} yet; start one with `valuescape run sample`.")
 
