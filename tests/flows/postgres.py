@@ -1,6 +1,6 @@
 """Debian's PostgreSQL and a Prefect server on it, for tests: the stack of infra/compose without containers.
 
-with postgres(folder) as database, prefect_on(database, folder) as server:
+with postgres() as database, prefect_on(database, folder) as server:
     server.ask("flow_runs/count", auth=True)
 """
 
@@ -10,6 +10,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -58,24 +59,24 @@ class Database:
 
 
 @contextmanager
-def postgres(folder: Path) -> Iterator[Database]:
-    database = Database(folder / "postgres", free_port())
-    database.folder.mkdir()
-    (folder / "password").write_text(PASSWORD)
-    for path in (*folder.parents, folder, folder / "password"):  # of temporary folders, which are this user's alone
-        if os.getuid() == 0 and str(path).startswith(("/tmp/", str(folder))):
-            path.chmod(0o755 if path.is_dir() else 0o644)
-    if os.getuid() == 0:
-        shutil.chown(database.folder, "postgres")
-    database.run(
-        "initdb", "--pgdata", str(database.folder / "data"), "--username", "prefect", "--auth", "scram-sha-256", "--pwfile", str(folder / "password")
-    )
-    database.start()
-    try:
-        database.run("createdb", "--host", "127.0.0.1", "--port", str(database.port), "--username", "prefect", "prefect")
-        yield database
-    finally:
-        database.control("stop", "--mode", "immediate")
+def postgres() -> Iterator[Database]:
+    """In a folder of its own beside pytest's, which another pytest of the same user closes to everybody else when it starts."""
+    with tempfile.TemporaryDirectory(prefix="valuescape-postgres-") as name:
+        database = Database(Path(name), free_port())
+        password = database.folder / "password"
+        password.write_text(PASSWORD, encoding="utf-8")
+        if os.getuid() == 0:
+            for path in (database.folder, password):
+                shutil.chown(path, "postgres")
+        database.run(
+            "initdb", "--pgdata", str(database.folder / "data"), "--username", "prefect", "--auth", "scram-sha-256", "--pwfile", str(password)
+        )
+        database.start()
+        try:
+            database.run("createdb", "--host", "127.0.0.1", "--port", str(database.port), "--username", "prefect", "prefect")
+            yield database
+        finally:
+            database.control("stop", "--mode", "immediate")
 
 
 @dataclass

@@ -42,8 +42,8 @@ FLOW = """
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Database]:
-    with postgres(tmp_path_factory.mktemp("stack")) as database:
+def database() -> Iterator[Database]:
+    with postgres() as database:
         yield database
 
 
