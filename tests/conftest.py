@@ -75,6 +75,14 @@ def sample_marts(staged_sample: FileSet, sample_study: Study, tmp_path_factory: 
     return build_marts(staged_sample, sample_study, folder=tmp_path_factory.mktemp("marts"))
 
 
+@pytest.fixture(scope="session")
+def sample_model(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
+    """SmolLM2, converted, which takes half a minute. Read only."""
+    from tasks.training.model import prepare_model  # torch, for those alone who ask for it
+
+    return prepare_model("sample", cache=tmp_path_factory.mktemp("models"))
+
+
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
     session.config.stash[ENDED] = int(exitstatus)
 

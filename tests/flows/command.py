@@ -17,7 +17,7 @@ SMALL_STUDY = {
     "name": "small",
     "title": "A small study for tests",
     "items": {"include": ["Q1", "Q57", "Q164", "Q152"]},
-    "training": {"epochs": 1.0, "checkpoint_steps": 2, "evaluate_steps": 4},
+    "training": {"epochs": 2.0, "checkpoint_steps": 2, "evaluate_steps": 4},
     "evaluation": {},  # the sample's readers, wordings and free answers would take minutes
 }
 
@@ -43,7 +43,7 @@ def valuescape(*arguments: str | Path, timeout: float = 600, **more: str) -> End
 def write_study(folder: Path, **changes: object) -> Path:
     """The sample study with four questions and a short training, on two dimensions; `changes` replace whole sections."""
     sample = yaml.safe_load((STUDIES_FOLDER / "sample.yaml").read_text(encoding="utf-8"))
-    dimensions = {name: sample["dimensions"][name] for name in ("sex", "age_group", "religion")}
+    dimensions = {name: sample["dimensions"][name] for name in ("sex", "religion")}
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump({**sample, "dimensions": dimensions, **SMALL_STUDY, **changes}), encoding="utf-8")
     return path

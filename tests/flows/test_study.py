@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import shutil
 import signal
 import subprocess
 import time
@@ -16,6 +17,7 @@ import pandas as pd
 import pytest
 
 from flows.server import PROJECT, local_server
+from tasks.files import FileSet, make_workspace
 from tasks.intake.synthetic import write_synthetic_survey
 from tests import reference
 from tests.flows.command import VALUESCAPE, environment, valuescape, write_study
@@ -38,9 +40,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def workspace(folder: Path) -> Path:
-    """A workspace in which the small study was killed in its training, then run again, and then once more."""
+def workspace(folder: Path, sample_model: FileSet) -> Path:
+    """A workspace in which the small study was killed in its training, then run again, and then once more. The model was there before."""
     workspace = folder / "workspace"
+    make_workspace(workspace)
+    shutil.copytree(Path(sample_model.folder).parent, workspace / "models")
     study = write_study(folder)
     _kill_in_training(study, workspace)
     for name in ("resumed", "again"):
