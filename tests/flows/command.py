@@ -4,7 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import yaml
 
@@ -42,8 +42,16 @@ def valuescape(*arguments: str | Path, timeout: float = 600, **more: str) -> End
 
 def write_study(folder: Path, **changes: object) -> Path:
     """The sample study with four questions and a short training, on two dimensions; `changes` replace whole sections."""
-    sample = yaml.safe_load((STUDIES_FOLDER / "sample.yaml").read_text(encoding="utf-8"))
-    dimensions = {name: sample["dimensions"][name] for name in ("sex", "religion")}
     path = folder / "small.yaml"
-    path.write_text(yaml.safe_dump({**sample, "dimensions": dimensions, **SMALL_STUDY, **changes}), encoding="utf-8")
+    path.write_text(yaml.safe_dump({**_sample(), "dimensions": dimensions("sex", "religion"), **SMALL_STUDY, **changes}), encoding="utf-8")
     return path
+
+
+def dimensions(*names: str) -> dict[str, object]:
+    """Of the sample study's."""
+    return {name: _sample()["dimensions"][name] for name in names}
+
+
+def _sample() -> dict[str, Any]:
+    sample: dict[str, Any] = yaml.safe_load((STUDIES_FOLDER / "sample.yaml").read_text(encoding="utf-8"))
+    return sample

@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import environment, valuescape, write_study
+from tests.flows.command import dimensions, environment, valuescape, write_study
 from tests.reporting.browser import CHROMIUM, FLAGS
 from tests.training.tiny import save_model
 
@@ -30,7 +30,8 @@ SCREENSHOTS = PROJECT / "workspace" / "screenshots"
 def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run that finished and, of a damaged survey, one that did not pass its first gate."""
     folder = tmp_path_factory.mktemp("seen")
-    model, small = save_model(folder / "tiny"), {"items": {"include": ["Q1", "Q57"]}, "evaluation": {"order0": False}}
+    model, three = save_model(folder / "tiny"), dimensions("sex", "age_group", "religion")
+    small = {"items": {"include": ["Q1", "Q57"]}, "evaluation": {"order0": False}, "dimensions": three}
     finished = valuescape("run", write_study(folder, **small), "--model", model, "--workspace", folder / "workspace")
     assert finished.code == 0, finished.err
     rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.evaluation.flawed_server import KEY, FlawedServer, flawed_server
-from tests.flows.command import Ended, valuescape, write_study
+from tests.flows.command import Ended, dimensions, valuescape, write_study
 
 pytestmark = pytest.mark.flow
 EVALUATION = {"readers": ["generated"], "variants": ["letters"], "compared_pairs": 40, "open_ended": True}  # the judge is the served model itself
@@ -27,7 +27,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def ended(folder: Path, server: FlawedServer) -> Ended:
-    study = write_study(folder, training={"objective": "none"}, model={"name": "openai:tiny"}, evaluation=EVALUATION)
+    changes = {"training": {"objective": "none"}, "model": {"name": "openai:tiny"}, "evaluation": EVALUATION}
+    study = write_study(folder, **changes, dimensions=dimensions("sex", "age_group", "religion"))
     return valuescape("run", study, "--workspace", folder / "workspace", OPENAI_BASE_URL=server.access.url, OPENAI_API_KEY=KEY)
 
 
