@@ -5,7 +5,8 @@
 The sample study's model and test pairs, the same tokens for both: the prompt, and each option's tokens after it. Sides take turns, each in a process
 of its own, on questions of which every option is one token:
 
-- ours: the reader first_token, prompts of one question sharing what they begin with.
+- ours: the reader first_token, prompts of one question sharing what they begin with. As with lm-eval, the tokens are there when the clock starts, and
+  one batch has been read; so is the probe by which a model is found fit for packing.
 - lm_eval: HFLM, its log-likelihood of every option, at the best of several batch sizes. It too runs a prompt once for all options of one token.
 
 `agreement`: the share of pairs for which both choose the same option, and every other pair with how near its two options are. `likelihood`: whole
@@ -30,8 +31,8 @@ import torch
 
 from benchmarks.sides import Clock, leave_side, pairs_file, prepare_sample, run_side
 from tasks.evaluation.asking import TEST_SPLITS
-from tasks.evaluation.scoring import ScoringJob, probabilities
-from tasks.prompting.tree import EncodedPrompt, PromptEncoder
+from tasks.evaluation.scoring import Batch, ScoringJob, batches_of, reader_for
+from tasks.prompting.tree import PromptEncoder
 from tasks.study import ModelSection
 from tasks.study_evaluation import Reader
 from tasks.training.model import LoadedModel, load_model
@@ -108,12 +109,12 @@ def _agreement(found: dict[str, dict[str, Any]]) -> dict[str, Any]:
 def _run_side(name: str, folder: Path, *, count: int) -> dict[str, Any]:
     program, held_in, reader, batch = name.split()
     loaded = load_model(folder / "model", ModelSection.model_validate({"dtype": held_in}))
-    asked, encoder = _asked(pairs_file(folder), count), PromptEncoder(loaded.tokenizer)
-    encoded = [encoder.encode(prompt, codes=tuple(map(str, codes))) for prompt, codes in zip(asked["prompt"], asked["codes"], strict=True)]
-    whole = reader == "likelihood"
-    if program == "lm_eval":
-        return _lm_eval(loaded, encoded, whole=whole, batch=int(batch))
-    return _ours(loaded, asked, whole=whole, batch=int(batch))
+    job = ScoringJob(
+        model="base", variants=("plain",), group_by="item", loaded_as=ModelSection(), pairs_per_forward=int(batch), seed=0,
+        reader="likelihood" if reader == "likelihood" else "first_token",
+    )  # fmt: skip
+    batches = batches_of(_asked(pairs_file(folder), count), PromptEncoder(loaded.tokenizer), job=job)
+    return _lm_eval(loaded, batches, job=job) if program == "lm_eval" else _ours(loaded, batches, job=job)
 
 
 def _asked(path: Path, count: int) -> pd.DataFrame:
@@ -125,25 +126,24 @@ def _asked(path: Path, count: int) -> pd.DataFrame:
     return chosen.reset_index(drop=True)
 
 
-def _ours(loaded: LoadedModel, asked: pd.DataFrame, *, whole: bool, batch: int) -> dict[str, Any]:
-    job = ScoringJob(
-        model="base", variants=("plain",), group_by="item", loaded_as=ModelSection(), pairs_per_forward=batch, seed=0,
-        reader="likelihood" if whole else "first_token",
-    )  # fmt: skip
-    probabilities(asked.head(2), loaded, job=job)
-    clock = Clock()
+def _ours(loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> dict[str, Any]:
+    reader, clock, found = reader_for(loaded, batches, job=job), Clock(), list[np.ndarray]()
+    with torch.inference_mode():
+        reader.read(batches[0])
+        clock.tick()
+        for batch in batches:
+            found += reader.read(batch)
     clock.tick()
-    found = probabilities(asked, loaded, job=job)
-    clock.tick()
-    return {**clock.speed(len(asked)), "options": [np.log(row).tolist() for row in found]}
+    return {**clock.speed(len(found)), "options": [np.log(row).tolist() for row in found]}
 
 
-def _lm_eval(loaded: LoadedModel, encoded: list[EncodedPrompt], *, whole: bool, batch: int) -> dict[str, Any]:
-    """The tokens are handed to the harness as they are: its own tokenising is not timed, ours is."""
+def _lm_eval(loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> dict[str, Any]:
     from lm_eval.models.huggingface import HFLM  # type: ignore[import-not-found]
 
-    harness = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=batch, device="cpu", softmax_dtype="float32")
-    prompts = encoded if whole else [replace(prompt, options=tuple(option[:1] for option in prompt.options)) for prompt in encoded]
+    harness = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=job.pairs_per_forward, device="cpu", softmax_dtype="float32")
+    encoded = [prompt for batch in batches for prompt in batch.encoded]
+    first = job.reader == "first_token"
+    prompts = [replace(prompt, options=tuple(option[:1] for option in prompt.options)) for prompt in encoded] if first else encoded
     requests = [
         ((str(number), str(place)), list(prompt.tokens), [step.token for step in option])
         for number, prompt in enumerate(prompts)

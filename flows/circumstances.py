@@ -45,5 +45,5 @@ def _hardware() -> dict[str, Any]:
         "machine": platform.machine(),
         "cores": os.cpu_count(),
         "memory_gib": round(memory / 2**30, 1),
-        "accelerate": os.environ.get("VALUESCAPE_HARDWARE") or "by the machine's own GPUs",
+        "accelerate": os.environ.get("VALUESCAPE_HARDWARE") or "chosen for this machine",
     }

@@ -4,6 +4,7 @@ warehouse.given("options", "item code position", [("Q1", 3, 0), ("Q1", 1, 1)])
 assert warehouse.run("marts/targets", "item code tied") == [("Q1", 3, True)]
 """
 
+import fcntl
 import os
 import sys
 from collections.abc import Iterator
@@ -76,11 +77,15 @@ def sample_marts(staged_sample: FileSet, sample_study: Study, tmp_path_factory: 
 
 
 @pytest.fixture(scope="session")
-def sample_model(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    """SmolLM2, converted, which takes half a minute. Read only."""
+def sample_model(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> FileSet:
+    """SmolLM2, converted, which takes half a minute: once for all of pytest's processes. Read only."""
     from tasks.training.model import prepare_model  # torch, for those alone who ask for it
 
-    return prepare_model("sample", cache=tmp_path_factory.mktemp("models"))
+    own = tmp_path_factory.getbasetemp()
+    place = own if worker_id == "master" else own.parent  # pytest-xdist's name for a pytest without processes of its own
+    with (place / "models.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return prepare_model("sample", cache=place / "models")
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

@@ -38,7 +38,7 @@ RUN_BY = {
     "make status": f"{OPERATIONS}test_status_says_what_runs",
     "make down": f"{OPERATIONS}test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again",
     "valuescape run": f"{STUDY_RUNS}test_a_run_leaves_what_the_readme_promises",
-    "valuescape run --survey": f"{STUDY_RUNS}test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_replications",
+    "valuescape run --survey": "tests/flows/test_surveys.py::test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_replications",
     "valuescape run --from": "tests/flows/test_rerun.py::test_a_run_from_its_manifest_has_the_same_tables_and_says_what_differs",
     "valuescape run --finetune-on": f"{OPERATIONS}test_fine_tuning_on_its_pool_gives_what_it_gives_inline",
     "valuescape run --codebook": "tests/intake/test_draft.py::test_a_confirmed_draft_reads_as_the_known_items_under_the_new_codes",

@@ -6,7 +6,7 @@
 A prompt that several rows ask (the blank persona; a persona handed to another subgroup) goes through the model once.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -87,8 +87,8 @@ def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.Data
 def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> list[np.ndarray]:
     """For each row p of its options: [options]."""
     distinct = asked.drop_duplicates("prompt")
-    batches = list(_batches(distinct, PromptEncoder(loaded.tokenizer), job=job))
-    reader: _Reader = _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, batches, job=job)
+    batches = batches_of(distinct, PromptEncoder(loaded.tokenizer), job=job, generates=job.reader == "generated")
+    reader = reader_for(loaded, batches, job=job)
     answered: dict[str, np.ndarray] = {}
     with torch.inference_mode(), Meter(f"asking the {job.model} model", len(distinct)) as meter:
         for batch in batches:
@@ -97,18 +97,31 @@ def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) 
     return [answered[prompt] for prompt in asked["prompt"]]
 
 
+def batches_of(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob, generates: bool = False) -> list[Batch]:
+    """As many rows as the job has in a forward pass: of one group, for they share what they begin with; where each is to be continued for many
+    tokens (`generates`) of any groups, but of about one length."""
+    if generates:
+        groups = [asked.sort_values("prompt", key=lambda texts: texts.str.len(), kind="stable")]
+    else:
+        groups = [rows for _, rows in asked.groupby(job.group_by, sort=False)]
+    starts = [(rows, start) for rows in groups for start in range(0, len(rows), job.pairs_per_forward)]
+    return [Batch(rows.iloc[start : start + job.pairs_per_forward], encoder) for rows, start in starts]
+
+
+def reader_for(loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> "AnswerReader":
+    """The job's reader; a likelihood is read from packed prompts if some of these, packed, give what they give padded."""
+    return _ByGeneration(loaded, job) if job.reader == "generated" else _ByProbability(loaded, batches, job=job)
+
+
 def respond(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
     """One text for each pair, drawn by the job's seed and the prompt."""
     generator = Generator(loaded, most_tokens=MOST_TOKENS, temperature=TEMPERATURE, seed=job.seed)
-    encoder, said = PromptEncoder(loaded.tokenizer), dict[int, str]()
-    with Meter(f"the {job.model} model answers freely", len(asked)) as meter:
-        for _, rows in asked.groupby(job.group_by, sort=False):
-            for start in range(0, len(rows), job.pairs_per_forward):
-                batch = rows.iloc[start : start + job.pairs_per_forward]
-                texts = generator([encoder.encode(prompt, codes=("1", "2")) for prompt in batch["prompt"]])
-                said.update(zip(batch.index, texts, strict=True))
-                meter.advance(len(batch))
-    return responses_frame(asked, [said[row] for row in asked.index], model=job.model)
+    batches, said = batches_of(asked.drop_duplicates("prompt"), PromptEncoder(loaded.tokenizer), job=job, generates=True), dict[str, str]()
+    with Meter(f"the {job.model} model answers freely", sum(len(batch.prompts) for batch in batches)) as meter:
+        for batch in batches:
+            said.update(zip(batch.prompts, generator(batch.encoded), strict=True))
+            meter.advance(len(batch.prompts))
+    return responses_frame(asked, [said[prompt] for prompt in asked["prompt"]], model=job.model)
 
 
 def judging(model: Path, *, job: ScoringJob) -> Callable[[pd.DataFrame], list[np.ndarray]]:
@@ -117,13 +130,13 @@ def judging(model: Path, *, job: ScoringJob) -> Callable[[pd.DataFrame], list[np
     return lambda rows: probabilities(rows, loaded, job=replace(job, model="judge", reader="likelihood", group_by="shared"))
 
 
-class _Reader:
+class AnswerReader:
     def read(self, batch: Batch) -> list[np.ndarray]:
         """For each prompt p of its options: [options]."""
         raise NotImplementedError
 
 
-class _ByProbability(_Reader):
+class _ByProbability(AnswerReader):
     """likelihood: of the whole option, its end included. first_token: of the option's first token alone, which options that begin with the same
     token share alike (with a token for each digit, 1 and 10): nothing in that token tells them apart."""
 
@@ -137,7 +150,7 @@ class _ByProbability(_Reader):
         return shares if self._whole else [row / _sharers(prompt) for row, prompt in zip(shares, encoded, strict=True)]
 
 
-class _ByGeneration(_Reader):
+class _ByGeneration(AnswerReader):
     """What the model says by itself, parsed strictly."""
 
     def __init__(self, loaded: LoadedModel, job: ScoringJob) -> None:
@@ -156,9 +169,3 @@ def _sharers(prompt: EncodedPrompt) -> np.ndarray:
     """How many options begin with each option's first token: [options]."""
     firsts = [option[0].token for option in prompt.options]
     return np.array([firsts.count(token) for token in firsts])
-
-
-def _batches(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob) -> Iterator[Batch]:
-    for _, rows in asked.groupby(job.group_by, sort=False):
-        for start in range(0, len(rows), job.pairs_per_forward):
-            yield Batch(rows.iloc[start : start + job.pairs_per_forward], encoder)

@@ -59,7 +59,7 @@ def score_model(
     name="compare readers and wordings",
     task_run_name="compare readers and wordings: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("compare", version=1, sections=(*SECTIONS, "dimensions")),
+    cache_key_fn=content_key("compare", version=2, sections=(*SECTIONS, "dimensions")),
     **STORED,
     **TRIED_AGAIN,
 )
@@ -107,7 +107,7 @@ def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study
     name="ask without options",
     task_run_name="ask without options: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("respond", version=1, sections=SECTIONS),
+    cache_key_fn=content_key("respond", version=2, sections=SECTIONS),
     **STORED,
     **TRIED_AGAIN,
 )

@@ -3,13 +3,13 @@
     encoder = PromptEncoder(tokenizer)
     prompts = [encoder.encode(text, codes=(1, 2, 3, 4)) for text in texts]
 
-Prompt and answer are tokenised as one string. Every option ends with the turn's end (the terminator): without it "1" would be a part of "10",
-and 10 could never be chosen. The options' tokens form a tree: options that begin alike share those tokens.
+Prompt and answer are tokenised as if they were one string. Every option ends with the turn's end (the terminator): without it "1" would be a
+part of "10", and 10 could never be chosen. The options' tokens form a tree: options that begin alike share those tokens.
 """
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 from jinja2 import TemplateError
@@ -18,6 +18,7 @@ from tasks.errors import InputError
 from tasks.prompting.prompt import LEAD, SYSTEM, messages
 
 ROOT = -1
+Codes = tuple[int | str, ...]
 MARK = "\u241fprompt\u241f"
 
 
@@ -42,7 +43,7 @@ class EncodedPrompt:
 
     tokens: tuple[int, ...]
     lead: int
-    codes: tuple[int | str, ...]
+    codes: Codes
     nodes: tuple[Node, ...]
     options: tuple[tuple[Step, ...], ...]
 
@@ -62,16 +63,39 @@ class PromptEncoder:
         if not tokenizer.chat_template:
             raise InputError("the model's tokenizer has no chat template, so nothing says how to ask it. Take an instruction-tuned model.")
         self._tokenizer = tokenizer
-        self._before, self._after, self._terminator = self._template_parts()
+        self._before, after, self._terminator = self._template_parts()
+        self._after, self._opening = self._parted(after)
+        self._endings: dict[Codes, EncodedPrompt | None] = {}
 
     def encode(self, prompt: str, *, codes: Sequence[int] | Sequence[str]) -> EncodedPrompt:
-        opening = f"{self._before}{prompt}{self._after}"
+        """What follows the template's last special token is the same for every prompt with these codes, and tokenised once: tokenizers part a text
+        at special tokens. Whether this one does is seen at the first of the prompts."""
+        text = f"{self._before}{prompt}{self._after}"
+        wanted: Codes = tuple(codes)
+        if known := self._endings.get(wanted):
+            return self._joined(text, known)
+        whole = self._encode_text(text + self._opening, wanted)
+        if wanted not in self._endings:
+            ending = self._encode_text(self._opening, wanted)
+            self._endings[wanted] = ending if self._after and self._joined(text, ending) == whole else None
+        return whole
+
+    def _encode_text(self, opening: str, codes: Codes) -> EncodedPrompt:
         texts = [opening, *(f"{opening}{LEAD}{code}{self._terminator}" for code in codes)]
         rows = self._tokenizer(texts, add_special_tokens=False)["input_ids"]
         start, answers = _common_start(rows[0], rows[1]), rows[1:]
         shared = _common_start(*answers)
         nodes, options = _tree([tuple(answer[shared:]) for answer in answers])
-        return EncodedPrompt(tuple(answers[0][:shared]), shared - start, tuple(codes), nodes, options)
+        return EncodedPrompt(tuple(answers[0][:shared]), shared - start, codes, nodes, options)
+
+    def _joined(self, text: str, ending: EncodedPrompt) -> EncodedPrompt:
+        return replace(ending, tokens=(*self._tokenizer(text, add_special_tokens=False)["input_ids"], *ending.tokens))
+
+    def _parted(self, after: str) -> tuple[str, str]:
+        """What the template puts after a prompt, up to its last special token and from there on."""
+        special = [str(token) for token in self._tokenizer.added_tokens_decoder.values() if token.special]
+        end = max((after.rfind(token) + len(token) for token in special if token in after), default=0)
+        return after[:end], after[end:]
 
     def _template_parts(self) -> tuple[str, str, str]:
         """The template's text before and after a prompt, and its end of a turn. A template that refuses a system message gets it in front of

@@ -1,11 +1,13 @@
 """The command line as a user calls it: in a process of its own."""
 
+import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 
 from flows.server import NAMES
@@ -50,6 +52,19 @@ def write_study(folder: Path, **changes: object) -> Path:
 def dimensions(*names: str) -> dict[str, object]:
     """Of the sample study's."""
     return {name: _sample()["dimensions"][name] for name in names}
+
+
+def with_unknown_codes(survey: Path) -> Path:
+    """Every second answer to Q57 becomes a code that the codebook does not know."""
+    rows = pd.read_csv(survey, sep=";", dtype=str, encoding="utf-8-sig")
+    rows.loc[::2, "Q57"] = "7"
+    damaged = survey.with_name("damaged.csv")
+    rows.to_csv(damaged, sep=";", index=False, encoding="utf-8-sig")
+    return damaged
+
+
+def read(path: Path) -> Any:
+    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def _sample() -> dict[str, Any]:

@@ -11,11 +11,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import pytest
 
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import dimensions, environment, valuescape, write_study
+from tests.flows.command import dimensions, environment, valuescape, with_unknown_codes, write_study
 from tests.reporting.browser import CHROMIUM, FLAGS
 from tests.training.tiny import save_model
 
@@ -34,11 +33,9 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     small = {"items": {"include": ["Q1", "Q57"]}, "evaluation": {"order0": False}, "dimensions": three}
     finished = valuescape("run", write_study(folder, **small), "--model", model, "--workspace", folder / "workspace")
     assert finished.code == 0, finished.err
-    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
-    rows.loc[::2, "Q57"] = "7"  # no answer of the codebook
-    rows.to_csv(folder / "damaged.csv", sep=";", index=False, encoding="utf-8-sig")
+    survey = with_unknown_codes(write_synthetic_survey(folder))
     damaged = write_study(folder, **small, name="damaged", survey={"country": "SGP"})
-    stopped = valuescape("run", damaged, "--model", model, "--survey", folder / "damaged.csv", "--workspace", folder / "workspace")
+    stopped = valuescape("run", damaged, "--model", model, "--survey", survey, "--workspace", folder / "workspace")
     assert stopped.code == 1, stopped.err
     return folder / "workspace"
 

@@ -20,7 +20,7 @@ from flows.server import PROJECT, local_server
 from tasks.files import FileSet, make_workspace
 from tasks.intake.synthetic import write_synthetic_survey
 from tests import reference
-from tests.flows.command import VALUESCAPE, environment, valuescape, write_study
+from tests.flows.command import VALUESCAPE, environment, read, valuescape, with_unknown_codes, write_study
 from tests.flows.plant import PREFECT, operations
 
 pytestmark = pytest.mark.flow
@@ -48,11 +48,9 @@ def workspace(folder: Path, sample_model: FileSet) -> Path:
     study = write_study(folder)
     _kill_in_training(study, workspace)
     for name in ("resumed", "again"):
-        began = time.monotonic()
         ended = valuescape("run", study, "--workspace", workspace)
         assert ended.code == 0, ended
         (folder / f"{name}.txt").write_text(ended.out + ended.err, encoding="utf-8")
-        (folder / f"{name}.seconds").write_text(str(time.monotonic() - began), encoding="utf-8")
     return workspace
 
 
@@ -81,10 +79,6 @@ def _kill_in_training(study: Path, workspace: Path) -> None:
 @pytest.fixture
 def run(workspace: Path) -> Path:
     return workspace / "runs" / "small" / "latest"
-
-
-def read(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_a_run_leaves_what_the_readme_promises(run: Path) -> None:
@@ -234,100 +228,6 @@ def test_prefect_keeps_the_record_of_every_run(server: str) -> None:
     assert {"headline", "gates", "report"} <= artifacts
 
 
-def test_a_failed_gate_stops_the_study_and_names_table_rule_and_count(folder: Path, workspace: Path) -> None:
-    survey = _with_unknown_codes(write_synthetic_survey(folder))
-    study = write_study(folder, survey={"country": "SGP"})
-    ended = valuescape("run", study, "--survey", survey, "--workspace", workspace)
-    assert ended.code == 1
-    assert "gate intake" in ended.err
-    assert "assert_answer_quarantine_within_limit" in ended.err
-    assert "Q57" in ended.err
-    assert "Traceback" not in ended.err
-    failed = sorted((workspace / "runs" / "small").iterdir())[-2:]
-    assert not any((path / "tables").exists() for path in failed if read(path / "manifest.json")["status"] == "failed")
-
-
-def _with_unknown_codes(survey: Path) -> Path:
-    """Every second answer to Q57 becomes a code that the codebook does not know."""
-    rows = pd.read_csv(survey, sep=";", dtype=str, encoding="utf-8-sig")
-    rows.loc[::2, "Q57"] = "7"
-    damaged = survey.with_name("damaged.csv")
-    rows.to_csv(damaged, sep=";", index=False, encoding="utf-8-sig")
-    return damaged
-
-
-CANARIES = ("987654321012", "1.7305112", "what-nobody-else-said")
-
-
-def test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_replications(folder: Path, workspace: Path) -> None:
-    files = [write_synthetic_survey(folder / "singapore"), folder / "japan.csv"]
-    survey = pd.read_csv(files[0], sep=";", dtype=str, keep_default_na=False)
-    survey.assign(B_COUNTRY_ALPHA="JPN", B_COUNTRY="392").tail(1000).to_csv(files[1], sep=";", index=False)
-    study = write_study(folder, items={"include": ["Q1", "Q57"]}, survey={"wave": 7}, split={"kind": "unseen_country", "unseen": ["JPN"]})
-    arguments = [argument for file in files for argument in ("--survey", file)]
-    ended = valuescape(
-        "run", study, *arguments, "--set", "name=several", "--set", "training.objective=none", "--set", "replications=2", "--workspace", workspace
-    )
-    assert ended.code == 0, ended
-    run = workspace / "runs" / "several" / "latest"
-    assert [gate["stage"] for gate in read(run / "quality" / "gates.json")] == [
-        *("intake-1", "intake-2", "staging-1", "staging-2", "pooled", "marts", "pairs", "base_predictions", "overlap")
-    ]
-    pairs = pd.read_parquet(run / "tables" / "pairs.parquet")
-    assert set(pairs.loc[pairs["split"] == "ood_test", "subgroup_id"]) == set(pairs.loc[pairs["subgroup_id"].str.contains("JPN"), "subgroup_id"])
-    assert pairs.set_index("subgroup_id").loc["country=JPN|sex=Female", "persona"].iloc[0] == "You live in Japan. You are a woman."
-    summary, manifest = read(run / "summary.json"), read(run / "manifest.json")
-    assert (summary["survey"]["country"], summary["survey"]["respondents"]) == ("JPN and SGP", 3012)
-    assert [population["country"] for population in manifest["survey"]["populations"]] == ["JPN", "SGP"]
-    other = pd.read_parquet(run / "replications" / "2" / "tables" / "pairs.parquet")
-    drawn = [set(frame.loc[frame["split"] == "id_test", ["item", "subgroup_id"]].itertuples(index=False, name=None)) for frame in (pairs, other)]
-    assert len(drawn[0]) == len(drawn[1]) and drawn[0] != drawn[1]
-    assert pd.read_parquet(run / "tables" / "replications.parquet")["replications"].max() == 2
-    assert "Japan and Singapore" in (run / "report" / "index.html").read_text(encoding="utf-8")
-
-
-def test_nothing_of_a_respondent_is_in_what_a_run_leaves_outside_the_surveys(folder: Path, workspace: Path) -> None:
-    """One respondent has an id, a weight and an answer that nobody else has; the answer is quarantined."""
-    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
-    rows.loc[5, ["D_INTERVIEW", "W_WEIGHT", "Q57"]] = CANARIES
-    rows.to_csv(folder / "canary.csv", sep=";", index=False)
-    study = write_study(folder, survey={"country": "SGP"}, training={"objective": "none"})
-    ended = valuescape("run", study, "--survey", folder / "canary.csv", "--workspace", workspace)
-    assert ended.code == 0, ended
-    run = (workspace / "runs" / "small" / "latest").resolve()
-    assert any(canary in text for canary in CANARIES for text in _texts(workspace / "surveys")), "the canaries are where they may be"
-    for text in (ended.out, ended.err, *_texts(run), *_texts(workspace / "prefect")):
-        assert not [canary for canary in CANARIES if canary in text]
-
-
-def _texts(folder: Path) -> Iterator[str]:
-    """Everything under a folder as text: the cells of tables, the bytes of all else."""
-    for path in (path for path in folder.rglob("*") if path.is_file()):
-        if path.suffix == ".parquet":
-            yield pd.read_parquet(path).to_csv()
-        elif path.suffix == ".duckdb":
-            with duckdb.connect(str(path), read_only=True) as connection:
-                for (table,) in connection.execute("select table_name from duckdb_tables()").fetchall():
-                    yield connection.execute(f'from "{table}"').df().to_csv()
-        else:
-            yield path.read_bytes().decode("latin-1")
-
-
-@pytest.mark.parametrize(
-    ("dropped", "expected"),
-    [("W_WEIGHT", "survey.weight to none"), ("Q289", "Q289")],
-    ids=["without its weight column", "without a dimension's column"],
-)
-def test_a_survey_that_lacks_a_column_is_refused(folder: Path, workspace: Path, dropped: str, expected: str) -> None:
-    rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
-    rows.drop(columns=dropped).to_csv(folder / "lacking.csv", sep=";", index=False)
-    study = write_study(folder, survey={"country": "SGP"})
-    ended = valuescape("run", study, "--survey", folder / "lacking.csv", "--workspace", workspace)
-    assert ended.code == 2
-    assert expected in ended.err
-    assert "Traceback" not in ended.err
-
-
 @pytest.fixture(scope="module")
 def deployed(server: str, folder: Path) -> Iterator[str]:
     """The server with the deployments of prefect.yaml and their workers, which know nothing of the workspace."""
@@ -360,7 +260,7 @@ def _flow_run(run_id: str) -> Any:
 
 
 def test_a_failed_run_of_the_deployment_is_told_as_ever_and_its_retry_finishes_it(folder: Path, workspace: Path, deployed: str) -> None:
-    survey = _with_unknown_codes(write_synthetic_survey(folder))
+    survey = with_unknown_codes(write_synthetic_survey(folder))
     study = write_study(folder, survey={"country": "SGP"})
     ended = valuescape("run", study, "--survey", survey, "--workspace", workspace, PREFECT_API_URL=deployed)
     assert ended.code == 1

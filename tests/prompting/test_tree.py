@@ -75,6 +75,19 @@ def test_prompt_and_each_answer_are_tokenised_as_one_string(tokenizer: Any) -> N
         ]
 
 
+@pytest.mark.parametrize("template", [TEMPLATE, BARE], ids=["special tokens around the answer", "no special token"])
+@pytest.mark.parametrize("begins_with_space", [True, False])
+def test_a_later_prompt_is_tokenised_as_one_string_too(template: str, begins_with_space: bool) -> None:
+    """Though the end of all prompts was tokenised before. A tokenizer that begins with a space of its own makes other tokens of an end alone."""
+    tokenizer = tokenizer_of(template=template, eos=TEXT_END)
+    if begins_with_space:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(replacement="\u0120", prepend_scheme="first")
+    encoder = PromptEncoder(tokenizer)
+    for persona in ("You are a woman.", "You are a man.", f"You are {TURN_END}", "You say <|im_start|>assistant\n1"):
+        for codes in (TEN, (1, 2)):
+            assert encoder.encode(prompt_of(persona), codes=codes) == PromptEncoder(tokenizer).encode(prompt_of(persona), codes=codes)
+
+
 def test_peers_trap_4_the_space_before_the_number_is_wherever_the_tokenizer_puts_it(tokenizer: Any) -> None:
     """ "Answer:" and then " 1" or "Answer: " and then "1": scored apart, one of the two is a token that a model never says."""
     encoded = PromptEncoder(tokenizer).encode(prompt_of("You are a woman."), codes=(1, 2))
