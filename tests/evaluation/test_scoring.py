@@ -13,13 +13,13 @@ from tasks.evaluation import asking, scoring
 from tasks.evaluation.predictions import NO_ANSWER, predictions_frame
 from tasks.evaluation.scoring import ScoringJob, compare, score
 from tasks.prompting.prompt import messages, render_prompt
-from tasks.prompting.tree import EncodedPrompt
+from tasks.prompting.tree import EncodedPrompt, PromptEncoder
 from tasks.study import ModelSection, Study
 from tasks.study_evaluation import Reader
 from tasks.training.forward import OptionScorer
 from tasks.training.model import load_model
 from tests.evaluation.test_asking import made_up_marts
-from tests.training.tiny import QUESTIONS, made_up_pairs, save_model
+from tests.training.tiny import QUESTIONS, made_up_pairs, save_model, tiny_tokenizer
 
 JOB = ScoringJob("tuned", ("plain", "blank_persona", "permuted_persona"), "item", ModelSection(dtype="float32"), pairs_per_forward=4, seed=1)
 
@@ -140,11 +140,21 @@ def test_the_first_token_reader_looks_at_one_token_and_divides_it_where_options_
 
 
 def test_the_generated_reader_takes_exactly_one_option_or_none(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    said = iter(["Answer: 1", "Answer: 77", "Answer: 0 or 1", "**Answer: 1**."] * 10)
-    monkeypatch.setattr(scoring.Generator, "__call__", lambda _, prompts: [next(said) for _ in prompts])
-    read = asked_by(model, "generated")
-    assert list(read["choice"])[:4] == [1, -1, -1, 1]
-    assert list(read["outside"])[:4] == [0, 1, 1, 0]
+    read_as = {"Answer: 1": (1, 0), "Answer: 77": (NO_ANSWER, 1), "Answer: 0 or 1": (NO_ANSWER, 1), "**Answer: 1**.": (1, 0)}
+    said: dict[tuple[int, ...], str] = {}
+
+    def say(_: object, prompts: list[EncodedPrompt]) -> list[str]:
+        for prompt in prompts:
+            said[prompt.tokens] = list(read_as)[len(said) % 4]
+        return [said[prompt.tokens] for prompt in prompts]
+
+    monkeypatch.setattr(scoring.Generator, "__call__", say)
+    read, pairs = asked_by(model, "generated"), made_up_pairs().set_index(["item", "subgroup_id"])
+    encoder = PromptEncoder(tiny_tokenizer())
+    for row in read.itertuples():
+        prompt = encoder.encode(pairs.loc[(row.item, row.subgroup_id), "prompt"], codes=QUESTIONS[row.item].codes)
+        assert (row.choice, row.outside) == read_as[said[prompt.tokens]]
+    assert len(said) > 4
     assert set(read["reader"]) == {"generated"}
 
 
