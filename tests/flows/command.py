@@ -2,15 +2,18 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import pandas as pd
 import yaml
 
-from flows.server import NAMES
+from flows.server import NAMES, PROJECT
 from tasks.study import STUDIES_FOLDER
 
 VALUESCAPE = Path(sys.executable).with_name("valuescape")
@@ -40,6 +43,20 @@ def valuescape(*arguments: str | Path, timeout: float = 600, **more: str) -> End
     command = [str(VALUESCAPE), *(str(argument) for argument in arguments)]
     ended = subprocess.run(command, capture_output=True, text=True, timeout=timeout, env=environment(**more))
     return Ended(ended.returncode, ended.stdout, ended.stderr)
+
+
+@contextmanager
+def server_up(workspace: Path) -> Iterator[str]:
+    """The workspace's server, which the commands on it share instead of starting one each: its address."""
+    command = [sys.executable, "-m", "flows.server", str(workspace / "prefect")]
+    with subprocess.Popen(command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        try:
+            found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
+            assert found
+            yield found.group()
+        finally:
+            process.terminate()  # not SIGINT, which whoever runs the tests in the background has made their processes ignore
 
 
 def write_study(folder: Path, **changes: object) -> Path:

@@ -4,9 +4,6 @@ Needs Debian's Chromium (make setup-system). Without it these tests are skipped,
 """
 
 import os
-import re
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +11,7 @@ from typing import Any
 import pytest
 
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import dimensions, environment, valuescape, with_unknown_codes, write_study
+from tests.flows.command import dimensions, server_up, valuescape, with_unknown_codes, write_study
 from tests.reporting.browser import CHROMIUM, FLAGS
 from tests.training.tiny import save_model
 
@@ -26,30 +23,19 @@ SCREENSHOTS = PROJECT / "workspace" / "screenshots"
 
 
 @pytest.fixture(scope="module")
-def workspace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run that finished and, of a damaged survey, one that did not pass its first gate."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Of the server of a run that finished and, of a damaged survey, one that did not pass its first gate."""
     folder = tmp_path_factory.mktemp("seen")
     model, three = save_model(folder / "tiny"), dimensions("sex", "age_group", "religion")
     small = {"items": {"include": ["Q1", "Q57"]}, "evaluation": {"order0": False}, "dimensions": three}
-    finished = valuescape("run", write_study(folder, **small), "--model", model, "--workspace", folder / "workspace")
-    assert finished.code == 0, finished.err
     survey = with_unknown_codes(write_synthetic_survey(folder))
-    damaged = write_study(folder, **small, name="damaged", survey={"country": "SGP"})
-    stopped = valuescape("run", damaged, "--model", model, "--survey", survey, "--workspace", folder / "workspace")
-    assert stopped.code == 1, stopped.err
-    return folder / "workspace"
-
-
-@pytest.fixture(scope="module")
-def address(workspace: Path) -> Iterator[str]:
-    """The workspace's server, in a process of its own."""
-    command = [sys.executable, "-m", "flows.server", str(workspace / "prefect")]
-    with subprocess.Popen(command, cwd=PROJECT, env=environment(), stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        found = re.search(r"http://127\.0\.0\.1:\d+", process.stdout.readline())
-        assert found
-        yield found.group()
-        process.terminate()  # not SIGINT, which whoever runs the tests in the background has made their processes ignore
+    with server_up(folder / "workspace") as address:
+        finished = valuescape("run", write_study(folder, **small), "--model", model, "--workspace", folder / "workspace")
+        assert finished.code == 0, finished.err
+        damaged = write_study(folder, **small, name="damaged", survey={"country": "SGP"})
+        stopped = valuescape("run", damaged, "--model", model, "--survey", survey, "--workspace", folder / "workspace")
+        assert stopped.code == 1, stopped.err
+        yield address
 
 
 @pytest.fixture(scope="module")

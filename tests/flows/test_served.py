@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tests.evaluation.flawed_server import KEY, FlawedServer, flawed_server
-from tests.flows.command import Ended, dimensions, valuescape, write_study
+from tests.flows.command import Ended, dimensions, server_up, valuescape, write_study
 
 pytestmark = pytest.mark.flow
 EVALUATION = {"readers": ["generated"], "variants": ["letters"], "compared_pairs": 40, "open_ended": True}  # the judge is the served model itself
@@ -21,8 +21,10 @@ def server() -> Iterator[FlawedServer]:
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("served")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    folder = tmp_path_factory.mktemp("served")
+    with server_up(folder / "workspace"):
+        yield folder
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import Ended, read, valuescape, with_unknown_codes, write_study
+from tests.flows.command import Ended, read, server_up, valuescape, with_unknown_codes, write_study
 from tests.training.tiny import save_model
 
 pytestmark = pytest.mark.flow
@@ -16,11 +16,12 @@ CANARIES = ("987654321012", "1.7305112", "what-nobody-else-said")
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With a workspace that the tests share and a tiny model."""
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """With a tiny model and a workspace that the tests share, whose server is up."""
     folder = tmp_path_factory.mktemp("surveys")
     save_model(folder / "tiny")
-    return folder
+    with server_up(folder / "workspace"):
+        yield folder
 
 
 @pytest.fixture
