@@ -171,9 +171,8 @@ def choose_dtype(name: str, device: torch.device) -> torch.dtype:
 
 
 def _cpu_computes_bfloat16() -> bool:
-    """AVX-512 BF16 or AMX: elsewhere bfloat16 is emulated, and slower than float32."""
-    capabilities = torch.cpu.get_capabilities()
-    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+    """AMX: elsewhere bfloat16 is emulated, or (AVX-512 BF16 alone) slower than float32 all the same (EXPERIMENTS.md, 2026-11-28)."""
+    return bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 @contextmanager
