@@ -55,6 +55,12 @@ def test_weights_in_4_bits_are_refused_where_there_is_no_cuda(tmp_path: Path) ->
         load_model(folder, ModelSection(quantization="4bit"), device=torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_a_cpu_computes_in_bfloat16_where_it_has_amx(amx: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
+    assert choose_dtype("auto", torch.device("cpu")) == expected
+
+
 def test_a_type_that_is_asked_for_is_taken() -> None:
     assert choose_dtype("float32", torch.device("cpu")) == torch.float32
     assert choose_dtype("bfloat16", torch.device("cpu")) == torch.bfloat16
