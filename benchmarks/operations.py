@@ -1,6 +1,6 @@
 """What Prefect costs: a small study as a flow with a server and stored results, against the same functions called plainly, in turns.
 
-    python -m benchmarks.operations --json operations.json [--quick]
+    python -m benchmarks.operations --json operations.json [--rounds 5]
 
 Both in one process each, which first runs the study once unmeasured, so that imports and the server's start are in neither figure. `seconds` is the
 wall clock's, `cpu_seconds` what the process and its trainer used (not the server, which has a core of its own where there are two). Plainly means:
@@ -35,13 +35,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", type=Path, required=True)
     parser.add_argument("--model", default="sample", help="`sample`, or a model folder; the smaller the model, the larger the share of Prefect.")
-    parser.add_argument("--quick", action="store_true", help="One round: shows that it runs, and measures nothing.")
+    parser.add_argument("--rounds", type=int, default=ROUNDS, help="One shows that it runs, and measures nothing.")
     parser.add_argument("--way", choices=sorted(WAYS), help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.way:
         WAYS[arguments.way](arguments.model)
         return
-    rounds = [{way: _measured(way, arguments.model) for way in WAYS} for _ in range(1 if arguments.quick else ROUNDS)]
+    rounds = [{way: _measured(way, arguments.model) for way in WAYS} for _ in range(arguments.rounds)]
     found = {way: {name: statistics.median(each[way][name] for each in rounds) for name in ("seconds", "cpu_seconds")} for way in WAYS}
     overhead = statistics.median(each["flow"]["seconds"] - each["plain"]["seconds"] for each in rounds)
     result = {"rounds": rounds, "median": found, "overhead_seconds": overhead, "overhead_share": overhead / found["plain"]["seconds"]}

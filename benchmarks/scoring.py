@@ -1,6 +1,6 @@
 """Scoring against lm-evaluation-harness (Gao et al. 2024), paired in one run: ratios, not seconds, are the result.
 
-    python -m benchmarks.scoring --json scoring.json [--quick] [--peer-python OTHER/bin/python]
+    python -m benchmarks.scoring --json scoring.json [--quick] [--types float32] [--peer-python OTHER/bin/python]
 
 The sample study's model and test pairs, the same tokens for both: the prompt, and each option's tokens after it. Sides take turns, each in a process
 of its own, on questions of which every option is one token:
@@ -50,6 +50,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Few pairs: shows that it runs, and measures nothing.")
     parser.add_argument("--pairs", type=int, default=QUESTIONS * SUBGROUPS)
     parser.add_argument("--rounds", type=int, default=ROUNDS)
+    parser.add_argument("--types", nargs="+", choices=TYPES, default=TYPES, help="How weights are held.")
     parser.add_argument("--peer-python", default=sys.executable, help="An interpreter that has lm-eval.")
     parser.add_argument("--side", nargs=2, help=argparse.SUPPRESS)  # one side, in its own process
     arguments = parser.parse_args()
@@ -60,7 +61,7 @@ def main() -> None:
         return
     with tempfile.TemporaryDirectory() as name:
         prepare_sample(Path(name))
-        results = {held_in: _measure(Path(name), held_in, arguments) for held_in in TYPES}
+        results = {held_in: _measure(Path(name), held_in, arguments) for held_in in arguments.types}
     arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
 
