@@ -56,7 +56,7 @@ class EvaluationSection(Section):
     open_ended: bool = False
     judge: str = "base"
     order0: bool = True
-    pairs_per_forward: Positive = 16
+    pairs_per_forward: Positive = 32
     server: ServerSection = ServerSection()
     budget: BudgetSection = BudgetSection()
 

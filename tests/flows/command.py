@@ -21,7 +21,7 @@ VALUESCAPE = Path(sys.executable).with_name("valuescape")
 SMALL_STUDY = {
     "name": "small",
     "title": "A small study for tests",
-    "items": {"include": ["Q1", "Q57", "Q164", "Q152"]},
+    "items": {"include": ["Q1", "Q57", "Q164"]},
     "training": {"epochs": 2.0, "checkpoint_steps": 2, "evaluate_steps": 4},
     "evaluation": {},  # the sample's readers, wordings and free answers would take minutes
 }
@@ -60,7 +60,7 @@ def server_up(workspace: Path) -> Iterator[str]:
 
 
 def write_study(folder: Path, **changes: object) -> Path:
-    """The sample study with four questions and a short training, on two dimensions; `changes` replace whole sections."""
+    """The sample study with three questions and a short training, on two dimensions; `changes` replace whole sections."""
     path = folder / "small.yaml"
     path.write_text(yaml.safe_dump({**_sample(), "dimensions": dimensions("sex", "religion"), **SMALL_STUDY, **changes}), encoding="utf-8")
     return path
