@@ -12,6 +12,7 @@ from tests.faults.conftest import Undisturbed
 from tests.flows.plant import Plant, assert_same, eventually, operations, run_folder
 
 pytestmark = pytest.mark.fault
+SHOWS_THE_RUN = {"report", "show the lineage"}  # a retry's own times and what it reused are on them: they are made anew
 MOMENTS = random.Random(6).sample(range(100), 20)  # percent of an undisturbed run's time
 LEASE_SECONDS = 75  # Prefect's 60, and a look now and then at which have ended
 RUNNING_SECONDS = 360
@@ -30,19 +31,29 @@ def finish(plant: Plant, run: UUID, *, workspace: Path, like: Undisturbed) -> No
     plant.wait(run, "Completed")
     assert_same(run_folder(workspace, run), like.folder)
     assert before.items() <= stored(workspace).items()
-    assert max(plant.executions(run).values()) == 1
+    assert {task for task, times in plant.executions(run).items() if times > 1} <= SHOWS_THE_RUN
     assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
     assert eventually(lambda: plant.slots_taken() == 0, seconds=LEASE_SECONDS)
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_flow_process_killed_at_any_moment(plant: Plant, undisturbed: Undisturbed, tmp_path: Path, moment: int) -> None:
-    run = plant.start(workspace=tmp_path)
-    plant.wait(run, "Running")
-    time.sleep(moment / 100 * undisturbed.seconds * 0.9)
-    plant.kill(run)
+    run, workspace = killed_at(moment / 100, plant, seconds=undisturbed.seconds, folder=tmp_path)
     plant.wait(run, "Crashed", seconds=60)
-    finish(plant, run, workspace=tmp_path, like=undisturbed)
+    finish(plant, run, workspace=workspace, like=undisturbed)
+
+
+def killed_at(share: float, plant: Plant, *, seconds: float, folder: Path) -> tuple[UUID, Path]:
+    """A run that was killed when so much of its time was over, and its workspace. On a busy machine `seconds` may be too many: a run that ended before
+    it could be killed leaves the next one less."""
+    for attempt in range(3):
+        run = plant.start(workspace=folder / str(attempt))
+        plant.wait(run, "Running")
+        time.sleep(share * seconds * 0.9 * 0.8**attempt)
+        if plant.processes_of(run):
+            plant.kill(run)
+            return run, folder / str(attempt)
+    pytest.fail("every run ended before it could be killed")
 
 
 def training(workspace: Path) -> bool:
