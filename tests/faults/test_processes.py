@@ -44,8 +44,8 @@ def test_a_flow_process_killed_at_any_moment(plant: Plant, undisturbed: Undistur
 
 
 def killed_at(share: float, plant: Plant, *, seconds: float, folder: Path) -> tuple[UUID, Path]:
-    """A run that was killed when so much of its time was over, and its workspace. On a busy machine `seconds` may be too many: a run that ended before
-    it could be killed leaves the next one less."""
+    """A run that was killed when so much of its time was over, and its workspace. `seconds` may be too many, on a busy machine: a run that ended
+    before it could be killed leaves the next one less."""
     for attempt in range(3):
         run = plant.start(workspace=folder / str(attempt))
         plant.wait(run, "Running")
