@@ -57,7 +57,7 @@ down: $(READY)  ## end what `make up` started
 test: $(READY)  ## all tests in three processes, with small studies on the real model and real servers
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
 
-test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (most of an hour)
+test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (an hour or two)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/faults
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
 
