@@ -54,8 +54,8 @@ status: $(READY)  ## what of it runs
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m flows.operations down
 
-test: $(READY)  ## all tests in three processes, with small studies on the real model and real servers
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses 3 --dist loadfile --no-loadscope-reorder
+test: $(READY)  ## all tests in two processes, with small studies on the real model and real servers
+	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (an hour or two)
 	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/faults
