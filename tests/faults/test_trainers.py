@@ -13,13 +13,13 @@ import psutil
 import pytest
 
 from tasks.errors import StepError
-from tasks.files import FileSet, file_set, sha256_of, write_table
+from tasks.files import FileSet, sha256_of
 from tasks.study import Study, load_study
 from tasks.training import launcher
 from tasks.training.launcher import finetune
 from tests.flows.plant import eventually
 from tests.training.test_launcher import LAUNCHER, LONG, SETTINGS, WEIGHTS, steps_kept, workers_of
-from tests.training.tiny import made_up_pairs, save_model
+from tests.training.tiny import model_files, pair_files
 
 pytestmark = pytest.mark.fault
 
@@ -36,15 +36,12 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    folder = save_model(tmp_path_factory.mktemp("model") / "tiny")
-    return file_set(folder, ["."])
+    return model_files(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    folder = tmp_path_factory.mktemp("pairs")
-    write_table(made_up_pairs(), folder / "tables" / "pairs.parquet")
-    return file_set(folder, ["tables/pairs.parquet"])
+    return pair_files(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")

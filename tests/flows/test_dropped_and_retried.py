@@ -18,15 +18,9 @@ import yaml
 
 from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.plant import Plant, assert_same, eventually, run_folder, running
-from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.reporting.browser import SCREENSHOTS, needs_chromium, page_of_prefect
 
-REQUIRED = os.environ.get("CI") == "true"
-playwright = pytest.importorskip("playwright.sync_api") if not REQUIRED else __import__("playwright.sync_api", fromlist=["sync_api"])
-pytestmark = [
-    *(pytest.mark.flow, pytest.mark.fault),
-    pytest.mark.skipif(not REQUIRED and not Path(CHROMIUM).exists(), reason="needs chromium: make setup-system"),
-]
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "workspace" / "screenshots"
+pytestmark = [pytest.mark.flow, pytest.mark.fault, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -37,12 +31,8 @@ def plant(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Plant]:
 
 @pytest.fixture(scope="module")
 def page() -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(60_000)
+    with page_of_prefect() as page:
         yield page
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -3,23 +3,18 @@
 Needs Debian's Chromium (make setup-system). Without it these tests are skipped, except where CI=true. Screenshots: workspace/screenshots/.
 """
 
-import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import expect
 
 from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.command import dimensions, server_up, valuescape, with_unknown_codes, write_study
-from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.reporting.browser import SCREENSHOTS, needs_chromium, page_of_prefect
 from tests.training.tiny import save_model
 
-REQUIRED = os.environ.get("CI") == "true"
-playwright = pytest.importorskip("playwright.sync_api") if not REQUIRED else __import__("playwright.sync_api", fromlist=["sync_api"])
-pytestmark = [pytest.mark.flow, pytest.mark.skipif(not REQUIRED and not Path(CHROMIUM).exists(), reason="needs chromium: make setup-system")]
-PROJECT = Path(__file__).resolve().parents[2]
-SCREENSHOTS = PROJECT / "workspace" / "screenshots"
+pytestmark = [pytest.mark.flow, needs_chromium]
 
 
 @pytest.fixture(scope="module")
@@ -40,14 +35,10 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def page(address: str) -> Iterator[Any]:
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1280, "height": 1000})
-        page.set_default_timeout(60_000)  # the first page compiles what it shows
+    with page_of_prefect() as page:
         asked: set[str] = set()
         page.on("request", lambda request: asked.add(request.url))
         yield page
-        browser.close()
     assert {url for url in asked if not url.startswith((address, f"blob:{address}", "data:"))} == set(), "the UI asks this server only"
 
 
@@ -64,7 +55,7 @@ def assert_artifact(page: Any, key: str, *texts: str) -> None:
     page.get_by_text(key, exact=True).first.click()
     page.locator(f'a[href="/artifacts/key/{key}"]').first.wait_for()
     for text in texts:
-        playwright.expect(page.locator("body")).to_contain_text(text, timeout=30_000)
+        expect(page.locator("body")).to_contain_text(text, timeout=30_000)
     SCREENSHOTS.mkdir(parents=True, exist_ok=True)
     page.screenshot(path=SCREENSHOTS / f"prefect-{key}.png", animations="disabled")
 

@@ -6,16 +6,13 @@ python -m tests.reporting.screenshots workspace/runs/sample/latest docs
 import sys
 from pathlib import Path
 
-from playwright.sync_api import sync_playwright
-
-from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.reporting.browser import chromium
 
 PICTURES = {"report": ("light", "#summary", 1100), "report-dark": ("dark", "#accuracy", 1100)}
 
 
 def main(run: Path, target: Path) -> None:
-    with sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         for name, (scheme, part, height) in PICTURES.items():
             page = browser.new_context(viewport={"width": 1180, "height": height}, color_scheme=scheme).new_page()
             page.goto((run / "report" / "index.html").resolve().as_uri())
@@ -23,7 +20,6 @@ def main(run: Path, target: Path) -> None:
             if scheme == "dark":
                 page.locator(part).evaluate("one => one.scrollIntoView()")
             page.screenshot(path=target / f"{name}.png")
-        browser.close()
 
 
 if __name__ == "__main__":

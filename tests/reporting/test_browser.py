@@ -3,21 +3,18 @@
 Needs Debian's Chromium (make setup-system). Without it these tests are skipped, except where CI=true. Screenshots: workspace/screenshots/.
 """
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tasks.reporting.report import write_report
 from tests.reporting.asked_otherwise import add_evidence
-from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.reporting.browser import SCREENSHOTS, chromium, needs_chromium
 
-REQUIRED = os.environ.get("CI") == "true"
-playwright = pytest.importorskip("playwright.sync_api") if not REQUIRED else __import__("playwright.sync_api", fromlist=["sync_api"])
-pytestmark = pytest.mark.skipif(not REQUIRED and not Path(CHROMIUM).exists(), reason="needs chromium: make setup-system")
+pytestmark = needs_chromium
 
-SCREENSHOTS = Path(__file__).resolve().parents[2] / "workspace" / "screenshots"
 HOSTILE = ('<script>window.broken = true</script>"><img src=x onerror="window.broken = true">', "\u202eevil", "مرحبا بالعالم", "=1+1")
 STUDY = {
     "sex": ("Female", "Male"),
@@ -43,10 +40,8 @@ SMALL_TEXTS = """() => {
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[object]:
-    with playwright.sync_playwright() as started:
-        opened = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as opened:
         yield opened
-        opened.close()
 
 
 @pytest.fixture
@@ -102,10 +97,9 @@ def test_figures_are_dark_on_a_dark_page(report, opened):
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_accessibility_has_no_serious_finding(report, opened, scheme):
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright")
     page = opened(report, scheme=scheme)
     page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-    found = axe.Axe().run(page).response["violations"]
+    found = Axe().run(page).response["violations"]
     serious = [one for one in found if one["impact"] in ("serious", "critical")]
     assert [(one["id"], one["nodes"][0]["html"][:200], one["nodes"][0]["failureSummary"][:300]) for one in serious] == []
 

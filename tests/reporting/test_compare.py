@@ -1,7 +1,6 @@
 """Several runs on one page: what it says, what it refuses, and how it looks in a browser."""
 
 import json
-import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,14 +8,13 @@ from typing import Any
 
 import pandas as pd
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 
 from tasks.errors import InputError, StepError
 from tasks.reporting.compare import write_comparison_page
 from tasks.reporting.summary import Facts, write_summary
-from tests.reporting.browser import CHROMIUM, FLAGS
+from tests.reporting.browser import chromium, needs_chromium
 from tests.reporting.invention import invented
-
-REQUIRED = os.environ.get("CI") == "true"
 
 
 @pytest.fixture
@@ -82,15 +80,13 @@ def test_one_run_and_a_damaged_one_are_refused(two_runs: tuple[Path, Path], tmp_
         write_comparison_page(two_runs, out=tmp_path / "compare.html", other_surveys=False)
 
 
-@pytest.mark.skipif(not REQUIRED and not Path(CHROMIUM).exists(), reason="needs chromium: make setup-system")
+@needs_chromium
 @pytest.mark.parametrize(("scheme", "width"), [("light", 1280), ("dark", 390)])
 def test_in_a_browser_it_fits_asks_for_nothing_and_has_no_serious_finding(
     two_runs: tuple[Path, Path], tmp_path: Path, scheme: Any, width: int
 ) -> None:
-    playwright, axe = pytest.importorskip("playwright.sync_api"), pytest.importorskip("axe_playwright_python.sync_playwright")
     path = write_comparison_page(two_runs, out=tmp_path / "compare.html", other_surveys=False)
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
+    with chromium() as browser:
         page = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=scheme).new_page()
         wrong: list[str] = []
         page.on("console", lambda message: wrong.append(message.text))
@@ -100,6 +96,5 @@ def test_in_a_browser_it_fits_asks_for_nothing_and_has_no_serious_finding(
         assert page.locator("svg.chart").first.is_visible() or page.locator("svg.chart").last.is_visible()
         assert wrong == []
         page.locator("details").evaluate_all("all => all.forEach(one => { one.open = true; })")
-        serious = [one for one in axe.Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
+        serious = [one for one in Axe().run(page).response["violations"] if one["impact"] in ("serious", "critical")]
         assert [(one["id"], one["nodes"][0]["html"][:200]) for one in serious] == []
-        browser.close()

@@ -19,14 +19,14 @@ from peft import PeftModel
 from safetensors.torch import load_file
 
 from tasks.errors import InputError, StepError
-from tasks.files import FileSet, file_set, sha256_of, write_table
+from tasks.files import FileSet, sha256_of
 from tasks.study import Study, load_study
 from tasks.training import launcher
 from tasks.training.checkpoints import newest_checkpoint
 from tasks.training.job import LOG
 from tasks.training.launcher import finetune
 from tasks.training.order0 import FEWEST_PASSES
-from tests.training.tiny import made_up_pairs, save_model, tiny_model
+from tests.training.tiny import model_files, pair_files, tiny_model
 
 SETTINGS = [
     "training.epochs=6",
@@ -58,15 +58,12 @@ def study() -> Study:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    folder = save_model(tmp_path_factory.mktemp("model") / "tiny")
-    return file_set(folder, sorted(path.name for path in folder.iterdir()))
+    return model_files(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture(scope="module")
 def pairs(tmp_path_factory: pytest.TempPathFactory) -> FileSet:
-    folder = tmp_path_factory.mktemp("pairs")
-    write_table(made_up_pairs(), folder / "tables" / "pairs.parquet")
-    return file_set(folder, ["tables/pairs.parquet"])
+    return pair_files(tmp_path_factory.mktemp("pairs"))
 
 
 @pytest.fixture(scope="module")

@@ -25,6 +25,7 @@ from transformers import (
     Qwen2ForCausalLM,
 )
 
+from tasks.files import FileSet, file_set, write_table
 from tasks.prompting.prompt import INSTRUCTION, SYSTEM, Question, render_prompt
 
 TERMINATOR = "<|im_end|>"
@@ -73,6 +74,17 @@ def save_model(folder: Path, family: str = "llama") -> Path:
     tiny_model(family).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+def model_files(folder: Path) -> FileSet:
+    """A tiny model as the launcher is given one."""
+    return file_set(save_model(folder), sorted(path.name for path in folder.iterdir()))
+
+
+def pair_files(folder: Path) -> FileSet:
+    """`made_up_pairs` as the launcher is given them."""
+    write_table(made_up_pairs(), folder / "tables" / "pairs.parquet")
+    return file_set(folder, ["tables/pairs.parquet"])
 
 
 def subgroup_ids() -> list[str]:
