@@ -71,6 +71,18 @@ def test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_repl
     assert "Japan and Singapore" in (run / "report" / "index.html").read_text(encoding="utf-8")
 
 
+def test_unseen_questions_are_answered_for_everybody_and_trained_for_nobody(folder: Path, workspace: Path) -> None:
+    study = write_study(folder, items={"include": ["Q1", "Q2", "Q57", "Q164"]}, split={"kind": "unseen_question", "unseen": ["Q2"]})
+    ended = studied(folder, study, "--set", "name=questions")
+    assert ended.code == 0, ended
+    run = workspace / "runs" / "questions" / "latest"
+    pairs, predictions = (pd.read_parquet(run / "tables" / f"{name}.parquet") for name in ("pairs", "predictions"))
+    assert set(pairs.loc[pairs["split"] == "ood_test", "item"]) == {"Q2"} == set(pairs.loc[pairs["item"] == "Q2", "item"])
+    assert set(pairs.loc[pairs["item"] == "Q2", "split"]) == {"ood_test"}
+    assert {"base", "tuned", "nearest_question", "topic_prior"} <= set(predictions.loc[predictions["split"] == "ood_test", "model"])
+    assert "Unseen questions" in (run / "report" / "index.html").read_text(encoding="utf-8")
+
+
 def test_nothing_of_a_respondent_is_in_what_a_run_leaves_outside_the_surveys(folder: Path, workspace: Path) -> None:
     """One respondent has an id, a weight and an answer that nobody else has; the answer is quarantined."""
     rows = pd.read_csv(write_synthetic_survey(folder), sep=";", dtype=str, encoding="utf-8-sig")
