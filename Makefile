@@ -54,12 +54,15 @@ status: $(READY)  ## what of it runs
 down: $(READY)  ## end what `make up` started
 	@$(BIN)/python -m flows.operations down
 
+# Several processes on few cores: threads that spin while they wait keep the others from working.
+TESTED := HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=0
+
 test: $(READY)  ## all tests in two processes, with small studies on the real model and real servers
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	@$(TESTED) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (an hour or two)
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/faults
-	@HF_HUB_OFFLINE=1 $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
+	@$(TESTED) $(BIN)/python -m pytest -m fault tests/faults
+	@$(TESTED) $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
 
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
 	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py tests/fairness/test_real_overlap.py
