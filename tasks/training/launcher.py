@@ -189,6 +189,7 @@ def _follow(process: "subprocess.Popen[str]", *, tell: Listener) -> str | None:
             reason = entry.get("error", reason)
             if "resumed" in entry:
                 logger.info("fine-tuning goes on from step %d of %d", entry["resumed"], entry["total"])
+                meter.total = entry["total"]
                 meter.advance(entry["resumed"])
             if "warning" in entry:
                 logger.warning("%s", entry["warning"])

@@ -2,6 +2,7 @@
 
 import fcntl
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -18,6 +19,7 @@ from accelerate.commands.config.config_args import load_config_from_file
 from peft import PeftModel
 from safetensors.torch import load_file
 
+from tasks import progress
 from tasks.errors import InputError, StepError
 from tasks.files import FileSet, sha256_of
 from tasks.study import Study, load_study
@@ -121,8 +123,17 @@ def test_the_control_of_order_0_is_trained_on_everybodys_answers_alone_beside_th
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(
-    pairs: FileSet, model: FileSet, study: Study, undisturbed: FileSet, tmp_path: Path, number: signal.Signals
+    pairs: FileSet,
+    model: FileSet,
+    study: Study,
+    undisturbed: FileSet,
+    tmp_path: Path,
+    number: signal.Signals,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", 0.0)
+    caplog.set_level(logging.INFO, logger="valuescape")
     killer = threading.Thread(target=kill_after_a_checkpoint, args=(tmp_path, number))
     killer.start()
     with pytest.raises(StepError, match="fine-tuning stopped"):
@@ -134,6 +145,7 @@ def test_a_killed_training_ends_with_the_same_weights_bit_for_bit(
     assert ours.keys() == theirs.keys()
     assert all(ours[name].equal(theirs[name]) for name in theirs)
     pd.testing.assert_frame_equal(_losses(resumed), _losses(undisturbed))
+    assert "goes on from step" in caplog.text and "of None" not in caplog.text
 
 
 def test_a_launcher_that_is_killed_takes_its_trainer_with_it_and_loses_no_step(pairs: FileSet, model: FileSet, tmp_path: Path) -> None:
