@@ -60,8 +60,8 @@ TESTED := HF_HUB_OFFLINE=1 GOMP_SPINCOUNT=0
 test: $(READY)  ## all tests in two processes, with small studies on the real model and real servers
 	@$(TESTED) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
-test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (an hour or two)
-	@$(TESTED) $(BIN)/python -m pytest -m fault tests/faults
+test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (about an hour)
+	@$(TESTED) $(BIN)/python -m pytest --numprocesses 3 -m fault tests/faults
 	@$(TESTED) $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
 
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
