@@ -154,7 +154,8 @@ def test_a_failed_gate_is_told_with_table_rule_and_count_and_its_retry_does_only
     before = plant.executions(run)
     plant.retry(run)
     plant.wait(run, "Completed")
-    assert before and set(plant.executions(run).values()) == {1}
+    # The file that was mended is another one: it is taken in again, and nothing else is done twice.
+    assert before and {task: times for task, times in plant.executions(run).items() if times > 1} == {"take in the survey": 2}
 
 
 def _told_of(receiver: Receiver, run: UUID) -> list[str]:
