@@ -308,7 +308,7 @@ def _equivalent(contents: Contents, split: str) -> str:
     between = "" if size.low is None or size.high is None else f" (interval {formats.respondents(size.low)} to {formats.respondents(size.high)})"
     return (
         f"To predict these answers as well as the {_judged(contents)} model does, a fresh survey would have to interview "
-        f"{formats.respondents(size.value)} people of each subgroup{between}."
+        f"{formats.respondents(size.value)} {'person' if size.value < 1.5 else 'people'} of each subgroup{between}."
     )
 
 
@@ -318,8 +318,9 @@ def _most_changed_by_words(contents: Contents) -> str:
         return "Whether other words for the same question change the answers, this run did not ask."
     worst = min(rows, key=lambda row: row["change"])
     change = Statistic(worst["change"], worst["low"], worst["high"])
-    told = f"Asked in {len(rows)} other wordings, accuracy falls most with {names.of(names.REWORDINGS, worst['variant'])}: "
-    told += f"{formats.points_between(change)} points"
+    asked = "one other wording" if len(rows) == 1 else f"{len(rows)} other wordings"
+    changes = "changes" if len(rows) == 1 else "falls most" if change.value < 0 else "rises least"
+    told = f"Asked in {asked}, accuracy {changes} with {names.of(names.REWORDINGS, worst['variant'])}: {formats.points_between(change)} points"
     return f"{told}{', so the result depends on how the question is put' if not _is_close(change) and change.value < 0 else ''}."
 
 
