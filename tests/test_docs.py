@@ -1,7 +1,7 @@
 """What the documentation says can be done as it says: links lead somewhere, and no command is unknown.
 
 A command of `valuescape` is read by the command line itself, and a study that it names is loaded with its settings. RUN_BY names, for each kind of
-command, the test that runs it: that command on a small study, or what it calls; where it says so, only its options are looked up.
+command, the test that runs it: that command on a small study, or what it calls.
 """
 
 import re
@@ -25,6 +25,7 @@ GIVEN = {"FILE": "file.csv", "OTHER_FILE": "other.csv", "my-study.yaml": "sample
 STUDY_RUNS = "tests/flows/test_study.py::"
 OPERATIONS = "tests/flows/test_operations.py::"
 BY_CI = ".ci/run"
+RUNBOOK = "tests/flows/test_prefect_ui.py::test_the_runbook_s_commands_find_the_failed_run_and_its_reason_and_cancel_one_that_waits"
 RUN_BY = {
     "make setup": BY_CI,
     "make setup-system": BY_CI,
@@ -51,10 +52,10 @@ RUN_BY = {
     "valuescape codebook": "tests/flows/test_cli.py::test_a_draft_is_written_from_the_header_texts",
     "valuescape clean": "tests/flows/test_retention.py::test_the_command_lists_and_removes_only_when_told_so",
     "prefect deployment run": f"{STUDY_RUNS}test_with_a_worker_up_a_run_goes_through_the_deployment_and_reuses_what_the_workspace_has",
-    "prefect artifact inspect": "tests/test_docs.py::test_prefect_has_the_commands_of_the_runbook",
-    "prefect flow-run ls": "tests/test_docs.py::test_prefect_has_the_commands_of_the_runbook",
-    "prefect flow-run logs": "tests/test_docs.py::test_prefect_has_the_commands_of_the_runbook",
-    "prefect flow-run cancel": "tests/test_docs.py::test_prefect_has_the_commands_of_the_runbook",
+    "prefect artifact inspect": RUNBOOK,
+    "prefect flow-run ls": RUNBOOK,
+    "prefect flow-run logs": RUNBOOK,
+    "prefect flow-run cancel": RUNBOOK,
     "prefect worker start": f"{OPERATIONS}test_up_starts_again_what_has_died",
     "prefect flow-run retry": f"{OPERATIONS}test_a_study_that_is_retried_arms_its_fine_tuning_again_which_goes_on_from_its_checkpoint",
     "prefect event emit": "tests/flows/test_watch.py::test_an_event_of_whoever_drops_files_runs_the_watcher_at_once",

@@ -1,16 +1,20 @@
-"""The Prefect UI in a browser: what it shows of a run that finished and of one that a gate stopped.
+"""The Prefect UI in a browser: what it shows of a run that finished and of one that a gate stopped; and the runbook's commands on them.
 
 Needs Debian's Chromium (make setup-system). Without it these tests are skipped, except where CI=true. Screenshots: workspace/screenshots/.
 """
 
+import json
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import httpx
 import pytest
 from playwright.sync_api import expect
 
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import dimensions, server_up, valuescape, with_unknown_codes, write_study
+from tests.flows.command import dimensions, environment, server_up, valuescape, with_unknown_codes, write_study
+from tests.flows.plant import PREFECT
 from tests.reporting.browser import SCREENSHOTS, needs_chromium, page_of_prefect
 from tests.training.tiny import save_model
 
@@ -81,3 +85,18 @@ def test_a_run_that_a_gate_stopped_says_which_rule_and_what_to_do_next(page: Any
     page.get_by_text("Failed", exact=True).first.wait_for()
     rule = "assert_answer_quarantine_within_limit"
     assert_artifact(page, "gate-intake", "Gate failed: intake", rule, "item=Q57", "What to do next", "Retry this run")
+
+
+def test_the_runbook_s_commands_find_the_failed_run_and_its_reason_and_cancel_one_that_waits(address: str) -> None:
+    def prefect(*words: str) -> str:
+        given = environment(PREFECT_API_URL=f"{address}/api")
+        return subprocess.run([PREFECT, *words], env=given, capture_output=True, text=True, check=True).stdout
+
+    (failed,) = json.loads(prefect("flow-run", "ls", "--state", "FAILED", "-o", "json"))
+    assert failed["name"].startswith("study: damaged")
+    assert "assert_answer_quarantine_within_limit" in prefect("flow-run", "logs", failed["id"], "--tail", "-n", "20")
+    assert "National mode" in prefect("artifact", "inspect", "headline")
+    waits = {"flow_id": failed["flow_id"], "state": {"type": "SCHEDULED"}}
+    waiting = httpx.post(f"{address}/api/flow_runs/", json=waits).raise_for_status().json()["id"]
+    prefect("flow-run", "cancel", waiting)
+    assert httpx.get(f"{address}/api/flow_runs/{waiting}").json()["state_type"] in ("CANCELLED", "CANCELLING")
