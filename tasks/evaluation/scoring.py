@@ -81,7 +81,7 @@ def compare(pairs: pd.DataFrame, marts: Marts, model: Path, *, adapter: Path | N
 
 def ask(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> pd.DataFrame:
     """Predictions for rows of tasks/evaluation/asking.py, by the job's reader."""
-    return predictions_frame(asked, probabilities(asked, loaded, job=job), model=job.model, reader=job.reader)
+    return predictions_frame(asked, probabilities(asked, loaded, job=job), model=job.model, reader=job.reader, precision=loaded.precision)
 
 
 def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) -> list[np.ndarray]:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from tasks.reporting import formats, names, sentences
+import pandas as pd
+
+from tasks.reporting import evidence, formats, names, sentences
 from tasks.reporting.contents import Contents, setting
 
 PAIRS = {
@@ -30,7 +32,7 @@ def study_card(contents: Contents) -> list[tuple[str, str]]:
         ("Smallest cell", f"{contents.asked_from} valid answers; cells of fewer than {contents.shown_from} respondents are not shown"),
         ("Pairs", _pairs(contents.summary["pairs"])),
         ("Held out", _split(setting(manifest, "study", "split", default={}))),
-        ("Model", f"{sentences.model_name(contents)}, {of('study', 'model', 'dtype').replace('auto', 'automatic')} precision"),
+        ("Model", f"{sentences.model_name(contents)}{_in(_answered_in(contents))}"),
         ("Training", _training(contents, epochs=of("study", "training", "epochs"))),
         ("Answers read by", names.of(names.READERS, contents.reader)),
         ("Seed", of("study", "seed")),
@@ -60,7 +62,17 @@ def _split(split: Mapping[str, Any]) -> str:
 
 def _training(contents: Contents, *, epochs: str) -> str:
     objective = names.of(names.OBJECTIVES, setting(contents.manifest, "study", "training", "objective", default=formats.ABSENT))
-    return f"{objective}{f'; {epochs} epochs' if contents.trained else ''}"
+    trained_in = evidence.precision(contents.tables.get("training_log", pd.DataFrame()))
+    return f"{objective}{f'; {epochs} epochs' if contents.trained else ''}{_in(trained_in)}"
+
+
+def _answered_in(contents: Contents) -> list[str]:
+    by_model = setting(contents.summary, "answers", default={})
+    return sorted({name for found in by_model.values() for name in found.get("precision", ())})
+
+
+def _in(types: list[str]) -> str:
+    return f", in {' and '.join(map(formats.label, types))}" if types else ""
 
 
 def _hardware(hardware: Any) -> str:

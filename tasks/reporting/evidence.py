@@ -37,13 +37,24 @@ def plain_values(row: Mapping[Any, Any]) -> dict[str, Any]:
 
 
 def answers(predictions: pd.DataFrame, *, models: Sequence[str], reader: str) -> dict[str, Any]:
-    """By model: its answers on the test splits, the mean probability that it puts outside the options, and how many answers could not be read."""
+    """By model: its answers on the test splits, the mean probability that it puts outside the options, how many answers could not be read, and in
+    which types of number they were computed: none by a served model."""
     plain = predictions[(predictions["variant"] == "plain") & (predictions["reader"] == reader)]
     by_model = {model: plain[plain["model"] == model] for model in models}
     return {
-        model: {"answers": len(rows), "outside": float(rows["outside"].mean()), "unread": int((rows["choice"] == NO_ANSWER).sum())}
+        model: {
+            "answers": len(rows),
+            "outside": float(rows["outside"].mean()),
+            "unread": int((rows["choice"] == NO_ANSWER).sum()),
+            "precision": precision(rows),
+        }
         for model, rows in by_model.items()
     }
+
+
+def precision(rows: pd.DataFrame) -> list[str]:
+    """What a table's numbers were computed in, as it says itself: other hardware would have chosen otherwise."""
+    return sorted(rows["precision"].dropna().unique()) if "precision" in rows else []
 
 
 def judge(folder: Path) -> dict[str, Any] | None:

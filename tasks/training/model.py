@@ -48,6 +48,11 @@ class LoadedModel(NamedTuple):
     device: torch.device
     dtype: torch.dtype
 
+    @property
+    def precision(self) -> str:
+        """The type's name, for what tells of a run."""
+        return str(self.dtype).removeprefix("torch.")
+
 
 def prepare_model(name: str, *, cache: Path) -> FileSet:
     """The model's files in a folder of their own under `cache`; a folder given by path is used where it is.

@@ -71,6 +71,7 @@ class Run:
     validation: list[Example]
     grouping: Grouping
     total: int  # optimizer steps of the whole run
+    precision: str
     progress: Progress = field(init=False)
 
     def __post_init__(self) -> None:
@@ -157,7 +158,7 @@ def _start(job: Job, accelerator: Accelerator) -> Run:
         shard(scorer, device=accelerator.device)
     pack_if_equal(scorer, [example.prompt for example in train])
     trainer = Trainer(accelerator, scorer, optimizer, training, Weigher(train, training), training.pairs_per_forward)
-    return Run(job, trainer, scheduler, train, in_groups(validation, grouping=grouping), grouping, steps)
+    return Run(job, trainer, scheduler, train, in_groups(validation, grouping=grouping), grouping, steps, loaded.precision)
 
 
 def _batching(job: Job) -> Batching:
@@ -266,6 +267,7 @@ def _log(run: Run, *, loss: float, validation_loss: float | None, speed: float, 
         "learning_rate": run.scheduler.get_last_lr()[0],
         "samples_per_second": speed,
         "seconds": run.progress.seconds,
+        "precision": run.precision,
     }
     with (Path(run.job.folder) / LOG).open("a", encoding="utf-8") as log:
         log.write(json.dumps(line) + "\n")

@@ -87,6 +87,7 @@ def test_the_persona_first_prompts_of_a_subgroup_are_asked_together(model: Path,
     by_persona = score(pairs, model, adapter=None, job=replace(job, group_by="subgroup_id"))
     assert [len(prompts) for prompts in asked] == [3, 3, 3]
     by_question = score(pairs, model, adapter=None, job=job)
+    assert set(by_question["precision"]) == {"float32"}
     for one, other in zip(by_persona["probabilities"], by_question["probabilities"], strict=True):
         assert one == pytest.approx(other, abs=1e-5)
 

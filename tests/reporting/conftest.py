@@ -81,7 +81,7 @@ def predictions(asked: pd.DataFrame, *, trained: bool) -> pd.DataFrame:
     frames = []
     for model in ("base", "tuned") if trained else ("base",):
         for variant in ("plain", "blank_persona", "permuted_persona") if model == "tuned" else ("plain",):
-            frame = tested[["item", "subgroup_id", "split"]].assign(model=model, reader="likelihood", variant=variant, choice=2)
+            frame = tested[["item", "subgroup_id", "split"]].assign(model=model, reader="likelihood", variant=variant, choice=2, precision="float32")
             frame["outside"] = 0.4 if model == "base" else 0.01
             keys = zip(frame["item"], frame["subgroup_id"], strict=True)
             frame["probabilities"] = [
@@ -155,7 +155,8 @@ def landscape(groups: pd.DataFrame, topics: dict[str, str]) -> pd.DataFrame:
 def training_log() -> pd.DataFrame:
     steps = range(1, 81)
     checks = [1.4 + 2 / step if step % 20 == 0 else None for step in steps]
-    return pd.DataFrame({"step": steps, "loss": [1.3 + 3 / step + 0.2 * invented(step) for step in steps], "validation_loss": checks})
+    losses = [1.3 + 3 / step + 0.2 * invented(step) for step in steps]
+    return pd.DataFrame({"step": steps, "loss": losses, "validation_loss": checks, "precision": "bfloat16"})
 
 
 def tables(levels: dict[str, tuple[str, ...]], topics: dict[str, str], *, trained: bool, question: str) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -299,6 +299,12 @@ def test_replications_show_how_far_the_seeds_matter(undrawn, made_up_run):
     assert "tuned model less base model 3 0.021 0.290 (0.240 to 0.340)" in page_of(folder).text
 
 
+def test_the_card_names_the_precision_that_ran(undrawn, made_up_run):
+    """Where `auto` chose it, on whichever hardware: neither the study nor this machine would say it."""
+    folder = made_up_run()
+    assert "SmolLM2-135M-Instruct" in (text := page_of(folder).text) and ", in float32 Training" in text and "2.0 epochs, in bfloat16" in text
+
+
 def test_what_is_unseen_is_named_as_the_study_holds_it_out(undrawn, made_up_run):
     folder = made_up_run()
     manifest = json.loads((folder / "manifest.json").read_text())

@@ -191,6 +191,7 @@ def test_what_the_tables_say_of_words_readers_judge_and_server_is_in_the_summary
         "answers": summary["pairs"]["id_test"] + summary["pairs"]["ood_test"],
         "outside": pytest.approx(0.4),
         "unread": 0,
+        "precision": ["float32"],
     }
 
 

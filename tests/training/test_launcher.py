@@ -101,6 +101,7 @@ def test_training_lowers_the_loss_and_leaves_an_adapter_that_peft_loads(undistur
     log = undisturbed.read("training_log")
     assert log["validation_loss"].dropna().iloc[-1] < log["validation_loss"].dropna().iloc[0]
     assert log["loss"].tail(10).mean() < log["loss"].head(10).mean()
+    assert set(log["precision"]) == {"float32"}
     loaded = PeftModel.from_pretrained(tiny_model(), str(undisturbed.path("adapter")))
     assert loaded.peft_config["default"].r == 4
     assert "objective `distribution`" in undisturbed.path("adapter/README.md").read_text(encoding="utf-8")
