@@ -67,9 +67,10 @@ test-faults: $(READY)  ## what takes longer: processes killed, disks full, cache
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
 	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py tests/fairness/test_real_overlap.py
 
-bench: $(READY)  ## the benchmarks of intake and statistics (benchmarks.training needs TRL: its docstring says how)
+bench: $(READY)  ## the benchmarks of intake, statistics and operations (benchmarks.training needs TRL: its docstring says how)
 	@$(BIN)/python -m benchmarks.intake --json intake.json
 	@$(BIN)/python -m benchmarks.statistics --json statistics.json
+	@$(BIN)/python -m benchmarks.operations --json operations.json
 
 check: $(READY)  ## lint, format, types, SQL lint
 	$(BIN)/ruff check
