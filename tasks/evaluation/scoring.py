@@ -98,14 +98,20 @@ def probabilities(asked: pd.DataFrame, loaded: LoadedModel, *, job: ScoringJob) 
 
 
 def batches_of(asked: pd.DataFrame, encoder: PromptEncoder, *, job: ScoringJob, generates: bool = False) -> list[Batch]:
-    """As many rows as the job has in a forward pass: of one group, for they share what they begin with; where each is to be continued for many
-    tokens (`generates`) of any groups, but of about one length."""
+    """At most as many rows as the job has in a forward pass: whole groups where they fit, for a group shares what it begins with; where each row is
+    to be continued for many tokens (`generates`) of any groups, but of about one length."""
     if generates:
         groups = [asked.sort_values("prompt", key=lambda texts: texts.str.len(), kind="stable")]
     else:
         groups = [rows for _, rows in asked.groupby(job.group_by, sort=False)]
-    starts = [(rows, start) for rows in groups for start in range(0, len(rows), job.pairs_per_forward)]
-    return [Batch(rows.iloc[start : start + job.pairs_per_forward], encoder) for rows, start in starts]
+    size = job.pairs_per_forward
+    batches: list[list[pd.DataFrame]] = []
+    for part in (rows.iloc[start : start + size] for rows in groups for start in range(0, len(rows), size)):
+        if batches and sum(map(len, batches[-1])) + len(part) <= size:
+            batches[-1].append(part)
+        else:
+            batches.append([part])
+    return [Batch(pd.concat(parts), encoder) for parts in batches]
 
 
 def reader_for(loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> "AnswerReader":

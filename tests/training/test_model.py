@@ -1,6 +1,7 @@
 """Where a model comes from, and what happens when it cannot be had."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -55,9 +56,18 @@ def test_weights_in_4_bits_are_refused_where_there_is_no_cuda(tmp_path: Path) ->
         load_model(folder, ModelSection(quantization="4bit"), device=torch.device("cpu"))
 
 
-@pytest.mark.parametrize(("amx", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
-def test_a_cpu_computes_in_bfloat16_where_it_has_amx(amx: bool, expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True, "amx_bf16": amx})
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "Intel(R) Xeon(R)"}, torch.float32),
+        ({"amx_bf16": False, "avx512_bf16": True, "cpu_name": "AMD EPYC"}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False, "cpu_name": "AMD EPYC"}, torch.float32),
+        ({"neon": True, "bf16": True}, torch.float32),
+    ],
+)
+def test_a_cpu_computes_in_bfloat16_where_that_is_faster(found: dict[str, Any], expected: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: found)
     assert choose_dtype("auto", torch.device("cpu")) == expected
 
 
