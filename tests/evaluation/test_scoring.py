@@ -107,6 +107,14 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[list[EncodedPrompt]]
     yield batches
 
 
+def test_small_groups_go_through_the_model_together_and_are_answered_as_one_by_one(model: Path, asked: list[list[EncodedPrompt]]) -> None:
+    job = replace(JOB, variants=("plain",))
+    together, alone = (score(made_up_pairs(), model, adapter=None, job=replace(job, pairs_per_forward=size)) for size in (7, 1))
+    assert [len(prompts) for prompts in asked] == [6, 3, *[1] * 9]  # a group of three would not fit any more
+    for one, other in zip(together["probabilities"], alone["probabilities"], strict=True):
+        assert one == pytest.approx(other, abs=1e-5)
+
+
 def test_a_prompt_goes_through_the_model_once(model: Path, asked: list[list[EncodedPrompt]]) -> None:
     score(made_up_pairs(), model, adapter=None, job=JOB)
     prompts = [prompt.tokens for batch in asked for prompt in batch]
