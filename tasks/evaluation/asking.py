@@ -5,6 +5,7 @@ sample = compared_pairs(pairs, size=300, seed=study.seed)
 reworded = reworded_pairs(sample, marts, study)
 """
 
+from collections import Counter
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -32,15 +33,32 @@ def asked_pairs(pairs: pd.DataFrame, variants: tuple[Variant, ...], *, seed: int
 
 
 def compared_pairs(pairs: pd.DataFrame, *, size: int, seed: int) -> pd.DataFrame:
-    """A systematic sample of the test pairs: every n-th from a seeded start, ordered by split, dimension and subgroup, so that each has its share;
-    within a subgroup the questions are in a seeded order. All of them where there are no more than `size`."""
+    """A systematic sample of the test pairs: every n-th from a seeded start, ordered by split, dimension and subgroup, so that each has its share of
+    subgroups; of a subgroup the question whose topic is furthest behind its own share, of those one by a seeded order. All of them where there are no
+    more than `size`."""
     generator = np.random.default_rng(seed)
-    test = pairs[pairs["split"].isin(TEST_SPLITS)].sort_values(["item", "subgroup_id"])
+    test = pairs[pairs["split"].isin(TEST_SPLITS)].sort_values(["item", "subgroup_id"], ignore_index=True)
     if len(test) <= size:
-        return test.reset_index(drop=True)
-    shuffled = test.assign(turn=generator.permutation(len(test))).sort_values(["split", "dimension", "subgroup_id", "turn"])
+        return test
+    turn = generator.permutation(len(test))
+    ordered = test.iloc[turn].sort_values(["split", "dimension", "subgroup_id"], kind="stable")
     places = np.floor((np.arange(size) + generator.uniform()) * len(test) / size).astype(int)
-    return shuffled.iloc[places].drop(columns="turn").sort_values(["item", "subgroup_id"], ignore_index=True)
+    return test.loc[_spread_over_topics(ordered, places)].sort_values(["item", "subgroup_id"], ignore_index=True)
+
+
+def _spread_over_topics(ordered: pd.DataFrame, places: np.ndarray) -> list[int]:
+    """For each place a row of its subgroup, by index: the first of the topic of which the smallest part of its pairs was taken."""
+    cells = list(zip(ordered["split"], ordered["subgroup_id"], strict=True))
+    waiting: dict[tuple[str, str], list[tuple[int, str]]] = {}
+    for cell, row, topic in zip(cells, ordered.index, ordered["topic"], strict=True):
+        waiting.setdefault(cell, []).append((int(row), topic))
+    held, taken, chosen = Counter(ordered["topic"]), Counter[str](), []
+    for place in places:
+        row, topic = next_one = min(waiting[cells[place]], key=lambda one: taken[one[1]] / held[one[1]])
+        waiting[cells[place]].remove(next_one)
+        taken[topic] += 1
+        chosen.append(row)
+    return chosen
 
 
 def reworded_pairs(chosen: pd.DataFrame, marts: Marts, study: Study) -> pd.DataFrame:

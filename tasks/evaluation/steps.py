@@ -59,7 +59,7 @@ def score_model(
     name="compare readers and wordings",
     task_run_name="compare readers and wordings: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("compare", version=2, sections=(*SECTIONS, "dimensions")),
+    cache_key_fn=content_key("compare", version=3, sections=(*SECTIONS, "dimensions")),
     **STORED,
     **TRIED_AGAIN,
 )
@@ -73,7 +73,7 @@ def compare_model(name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet
     return write_predictions(made, name=f"{name}_comparison", folder=folder)
 
 
-@task(name="ask the server", cache_key_fn=content_key("ask", version=1, sections=(*SECTIONS, "dimensions")), **STORED, **TRIED_AGAIN)
+@task(name="ask the server", cache_key_fn=content_key("ask", version=2, sections=(*SECTIONS, "dimensions")), **STORED, **TRIED_AGAIN)
 def ask_server(pairs: FileSet, marts: FileSet, study: Study, workspace: Path, folder: Path) -> FileSet:
     """Every prompt that a served model is asked, controls and variants included; answers are kept in the workspace as they come."""
     asked = served.everything_asked(pairs.read("pairs"), _marts(marts), study)
@@ -89,7 +89,7 @@ def read_served(pairs: FileSet, answers: FileSet, study: Study, folder: Path) ->
     return write_predictions(made, name="base", folder=folder)
 
 
-@task(name="compare the server's answers", cache_key_fn=content_key("compare-served", version=1, sections=SECTIONS), **STORED, **TRIED_AGAIN)
+@task(name="compare the server's answers", cache_key_fn=content_key("compare-served", version=2, sections=SECTIONS), **STORED, **TRIED_AGAIN)
 def compare_served(pairs: FileSet, marts: FileSet, answers: FileSet, study: Study, folder: Path) -> FileSet:
     """The other reader and the study's variants, on a sample of the test pairs."""
     made = served.compare(pairs.read("pairs"), _marts(marts), answers.read("server_answers"), study)
@@ -107,7 +107,7 @@ def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study
     name="ask without options",
     task_run_name="ask without options: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("respond", version=2, sections=SECTIONS),
+    cache_key_fn=content_key("respond", version=3, sections=SECTIONS),
     **STORED,
     **TRIED_AGAIN,
 )

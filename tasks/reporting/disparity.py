@@ -3,8 +3,10 @@
     summarised(disparities, split="ood_test", reader="likelihood")["religion"]["p_holm"]
     disparity_rows(summary, metric="nmae")
 
-`base`, `tuned`, `change`: the gap between best and worst level, which describes. `between`: the primary statistic (tasks/fairness/variance.py) as a
-standard deviation between levels, with the sign of its variance component. Levels are standardised to the same partner levels where that was done.
+`base`, `tuned`, `change`: the gap between best and worst level, which describes, as does `sd`, the levels' standard deviation (sigma-inequity); noise
+alone makes both positive. `between`: the primary statistic (tasks/fairness/variance.py) as a standard deviation between levels, with the sign of its
+variance component, `p` against equal effects, and `p_permuted` by dealing each question's scores anew to the levels. Levels are standardised to the
+same partner levels where that was done.
 """
 
 from collections.abc import Mapping
@@ -24,14 +26,17 @@ TESTED = ("p_holm", "p_bh", "p_wider")
 
 
 class DisparityRow(NamedTuple):
-    """One dimension. `gap`, `adjusted`, `between`, `p`, `p_gap`: by base, tuned and (where there is one) change."""
+    """One dimension. `gap`, `adjusted`, `p_gap`, `sd`, `between`, `p`, `permuted`: by base, tuned and (where there is one) change."""
 
     dimension: str
     metric: str
     gap: dict[str, float | None]
     adjusted: dict[str, float | None]
+    p_gap: dict[str, float | None]
+    sd: dict[str, float | None]
     between: dict[str, Statistic | None]
     p: dict[str, float | None]
+    permuted: dict[str, float | None]
     p_holm: float | None
     p_bh: float | None
     no_wider: bool | None
@@ -70,8 +75,8 @@ def _figures(by_model: Mapping[str, Mapping[Any, Any]]) -> dict[str, Any]:
     last = by_model.get("tuned") or by_model.get("base") or {}
     found: dict[str, Any] = {name: None if gap is None else Statistic(gap)._asdict() for name, gap in gaps.items()}
     found |= {name: _plain(last.get(name)) for name in DESCRIBED}
-    found["adjusted_gap"] = {name: _cell(by_model, MODELS[name], "adjusted_gap") for name in ("base", "tuned")}
-    found["p_gap"] = {name: _cell(by_model, MODELS[name], "p_gap") for name in ("base", "tuned")}
+    for column in ("adjusted_gap", "p_gap", "sd"):
+        found[column] = {name: _cell(by_model, MODELS[name], column) for name in ("base", "tuned")}
     between = {name: _deviation(by_model[model]) for name, model in MODELS.items() if _cell(by_model, model, "between") is not None}
     if between:
         found["between"] = between
@@ -93,9 +98,11 @@ def _plain(value: Any) -> Any:
 
 
 def _deviation(row: Mapping[Any, Any]) -> dict[str, float | None]:
-    """A variance component as a standard deviation with its sign, and the p-value of the component."""
+    """A variance component as a standard deviation with its sign, and the p-values of the component."""
     columns = (("value", "between"), ("low", "low"), ("high", "high"))
-    return {name: float(np.sign(row[column]) * np.sqrt(abs(row[column]))) for name, column in columns} | {"p": number_or_none(row["p"])}
+    return {name: float(np.sign(row[column]) * np.sqrt(abs(row[column]))) for name, column in columns} | {
+        name: number_or_none(row.get(name)) for name in ("p", "p_permuted")
+    }
 
 
 def disparity_rows(summary: Mapping[str, Any], *, metric: str) -> list[DisparityRow]:
@@ -112,8 +119,11 @@ def _row(dimension: str, metric: str, values: Mapping[str, Any]) -> DisparityRow
         metric=metric,
         gap={name: gap.value if gap else None for name, gap in gaps.items()},
         adjusted=dict(values.get("adjusted_gap") or {}),
+        p_gap=dict(values.get("p_gap") or {}),
+        sd=dict(values.get("sd") or {}),
         between={name: as_statistic(between.get(name)) for name in MODELS},
         p={name: (between.get(name) or {}).get("p") for name in MODELS},
+        permuted={name: (between.get(name) or {}).get("p_permuted") for name in MODELS},
         p_holm=values.get("p_holm"),
         p_bh=values.get("p_bh"),
         no_wider=values.get("no_wider"),

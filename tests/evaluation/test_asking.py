@@ -10,7 +10,13 @@ from tests.training.tiny import QUESTIONS, made_up_pairs, made_up_subgroups
 
 def many_pairs() -> pd.DataFrame:
     rows = [
-        {"item": f"Q{item}", "subgroup_id": f"{dimension}={split} {level}", "dimension": dimension, "split": split}
+        {
+            "item": f"Q{item}",
+            "subgroup_id": f"{dimension}={split} {level}",
+            "dimension": dimension,
+            "split": split,
+            "topic": "rare" if item < 5 else "usual",
+        }
         for split, levels in (("id_test", 3), ("ood_test", 12), ("train", 5))
         for dimension in ("sex", "age")
         for level in range(levels)
@@ -20,11 +26,11 @@ def many_pairs() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("size", [30, 100, 299])
-def test_a_sample_gives_each_split_dimension_and_subgroup_its_share(size: int) -> None:
+def test_a_sample_gives_each_split_dimension_subgroup_and_topic_its_share(size: int) -> None:
     pairs, test = many_pairs(), 600
     sample = compared_pairs(pairs, size=size, seed=1)
     assert len(sample) == size == len(sample.drop_duplicates())
-    for columns in (["split"], ["split", "dimension"], ["split", "subgroup_id"]):
+    for columns in (["split"], ["split", "dimension"], ["split", "subgroup_id"], ["topic"]):
         expected = pairs[pairs["split"] != "train"].groupby(columns).size() * size / test
         counted = sample.groupby(columns).size().reindex(expected.index, fill_value=0)
         assert (counted - expected).abs().max() < 1

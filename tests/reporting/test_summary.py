@@ -144,7 +144,7 @@ def with_tests(folder):
     pd.concat([metrics, gained, skill_row]).to_parquet(folder / "tables" / "metrics.parquet")
     row = {"split": "ood_test", "reader": "likelihood", "variant": "plain", "weighting": "standardised", "dimension": "sex", "metric": "accuracy"}
     tested = [
-        row | {"model": "base", "between": -0.0001, "low": -0.0004, "high": 0.0009, "p": 0.6},
+        row | {"model": "base", "between": -0.0001, "low": -0.0004, "high": 0.0009, "p": 0.6, "p_permuted": 0.41, "sd": 0.05},
         row | {"model": "tuned-base", "between": 0.0004, "low": 0.0001, "high": 0.0009, "p": 0.01, "p_holm": 0.03, "p_bh": 0.02, "p_wider": 0.5,
                "no_wider": False},
     ]  # fmt: skip
@@ -159,7 +159,8 @@ def test_intervals_differences_and_tests_of_the_tables_are_in_the_summary(made_u
     assert summary["differences"]["tuned-base"]["accuracy"]["ood_test"] == {"value": 0.31, "low": 0.25, "high": 0.37}
     assert summary["skill"]["tuned"]["national_mode"]["ood_test"] == {"value": 0.1, "low": -0.02, "high": 0.2}
     sex = summary["disparity"]["sex"]
-    assert sex["between"]["base"] == pytest.approx({"value": -0.01, "low": -0.02, "high": 0.03, "p": 0.6})
+    assert sex["between"]["base"] == pytest.approx({"value": -0.01, "low": -0.02, "high": 0.03, "p": 0.6, "p_permuted": 0.41})
+    assert sex["sd"]["base"] == 0.05
     assert sex["between"]["change"]["value"] == pytest.approx(0.02)
     assert (sex["p_holm"], sex["no_wider"]) == (0.03, False)
     assert "between" not in summary["disparity"]["religion"]
