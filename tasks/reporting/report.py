@@ -225,6 +225,7 @@ def _asking(contents: Contents) -> dict[str, Any]:
     judged = "The judge on labelled texts. Kappa: agreement beyond chance; bias: by how much of the scale it is too high."
     return {
         "reading": sentences.reading(contents),
+        "sampled": sentences.sampled(contents),
         "agreement": tables.agreement(agreement, caption=agree) if agreement else None,
         "robustness": tables.robustness(robustness, caption=reworded) if robustness else None,
         "transfer": tables.transfer(summary, caption=freely) if free else None,

@@ -333,3 +333,16 @@ def _transferred(contents: Contents) -> str:
         return "Free answers were asked for, but their judge is not good enough for the result to be used."
     accuracy = formats.percent(as_statistic(found["accuracy"]))
     return f"Answering freely, without options, the {_judged(contents)} model is right in {accuracy}, as judged."
+
+
+def sampled(contents: Contents) -> str:
+    """Of how many pairs comparisons and free answers were asked, where that is not all of them."""
+    rows = [row for table in ("robustness", "agreement") for row in contents.summary.get(table) or ()]
+    asked = max((int(row["pairs"]) for row in rows), default=0)
+    total = sum(contents.summary["pairs"].get(split) or 0 for split in SPLITS)
+    if not 0 < asked < total:
+        return ""
+    return (
+        f"To save time this was asked of a sample: {formats.thousands(asked)} of the {formats.thousands(total)} test pairs, in which each subgroup and "
+        "each topic has its share."
+    )

@@ -56,7 +56,7 @@ def test_a_judge_s_answer_is_put_back_in_scale_order() -> None:
     assert [shares.sum() for shares in judged] == pytest.approx([1, 1, 1])
 
 
-def test_what_a_judge_gives_to_a_place_cancels() -> None:
+def test_trap_9_what_a_judge_gives_to_a_place_cancels() -> None:
     """Options are shown in one order and in its opposite; a judge that only ever takes the first has said nothing of the text."""
     judged = judge_texts(texts_of("family first"), one_who_reads(lambda _, options: options[0], leaning=0.3))
     assert judged[0] == pytest.approx([0.25] * 4)

@@ -1,6 +1,7 @@
-"""Distances between distributions, against scipy, and what sampling adds to one, against draws."""
+"""Distances between distributions, against scipy and popfidelity, and what sampling adds to one, against draws."""
 
 import numpy as np
+import popfidelity.metrics
 import pytest
 from scipy.spatial.distance import jensenshannon
 from scipy.stats import wasserstein_distance
@@ -25,6 +26,17 @@ def test_distances_are_those_of_scipy_to_1e_9(options: int) -> None:
     assert jensen_shannon(predicted, observed) == pytest.approx([jensenshannon(*pair, base=2) for pair in pairs], abs=1e-9)
     # scipy has no total variation: the largest difference in probability of any set of options.
     assert total_variation(predicted, observed) == pytest.approx([np.maximum(one - other, 0).sum() for one, other in pairs], abs=1e-9)
+
+
+@pytest.mark.parametrize("options", [2, 3, 4, 10])
+def test_distances_are_those_of_popfidelity_to_1e_9(options: int) -> None:
+    predicted, observed = random_rows(options, options)
+    observed, whole = (rows / rows.sum(axis=1, keepdims=True) for rows in (observed, predicted))
+    ours = {"normalised_wasserstein": earth_movers_distance, "total_variation": total_variation}
+    for name, distance in ours.items():
+        assert distance(predicted, observed) == pytest.approx(popfidelity.metrics.distance(observed, whole, name), abs=1e-9), name
+    theirs = popfidelity.metrics.distance(observed, whole, "js_distance", base=2)
+    assert jensen_shannon(predicted, observed) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_trap_1_opposite_one_hot_distributions_are_a_whole_scale_apart() -> None:

@@ -93,3 +93,8 @@ def test_a_level_of_one_country_s_own_says_which_country_and_is_told_without_it(
 
     assert said("Malay (SGP)") == "You live in Sgp. Your ethnic group is Malay."
     assert said("Other (USA)", country="USA") == "You live in Usa. You are of another group."
+
+
+def test_trap_3_options_that_hold_commas_and_semicolons_stay_whole() -> None:
+    lines = render_prompt(QUESTION, persona=PERSONA, order="question_first").splitlines()
+    assert [line for line in lines if line[:2] in ("4.", "1.", "2.")] == OPTIONS.splitlines()

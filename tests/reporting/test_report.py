@@ -12,6 +12,7 @@ from rich.console import Console
 
 from tasks.errors import StepError
 from tasks.reporting import charts, formats, report
+from tasks.reporting.contents import SPLITS, read_contents
 from tasks.reporting.report import write_report
 from tasks.reporting.summary import headline_table
 from tests.reporting.asked_otherwise import add_evidence, resummarised
@@ -248,6 +249,8 @@ def test_other_words_other_readers_and_what_a_server_took_are_shown(undrawn, mad
     folder = made_up_run()
     add_evidence(folder)
     text = page_of(folder).text
+    total = sum(read_contents(folder).summary["pairs"][split] for split in SPLITS)
+    assert f"To save time this was asked of a sample: 30 of the {total} test pairs" in text
     assert "letters instead of numbers 30 62.0% 41.0% −21.0 (−30.0 to −10.0) 50.0%" in text
     assert "likelihood and generated text 30 80.0% 0.710 31.0% 29.0% 40.0% 100.0% 0 4" in text
     assert "The answers that are used 120 24,000 720 0.25" in text and "HTTP 429: 3" in text
