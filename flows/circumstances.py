@@ -23,7 +23,9 @@ def circumstances() -> dict[str, Any]:
 
 
 def _commit() -> str | None:
-    """The project's commit, `-dirty` where files differ from it; None where there is no git."""
+    """The project's commit, `-dirty` where files differ from it; in an image what it was built from; None where nothing says it."""
+    if built_from := os.environ.get("VALUESCAPE_COMMIT"):
+        return built_from
     try:
         found = subprocess.run(
             ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],

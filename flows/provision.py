@@ -26,6 +26,7 @@ from tasks.files import file_set, write_json
 
 INFRA = PROJECT / "infra"
 RUNS_AT_ONCE = 2  # of the pool cpu: a study computes on all cores
+POOL_TYPE = "process"
 GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
 ALERTS = "alerts"  # the notification block
 
@@ -45,7 +46,7 @@ def provision(client: SyncPrefectClient, *, record: Path, alerts_url: str | None
 
 
 def ensure_pools(client: SyncPrefectClient, names: tuple[str, ...]) -> None:
-    """Work pools, before their workers start: a worker would make one of its own."""
+    """Work pools, before their workers start: a worker would make one of its own. A pool of another type (kubernetes) stays as it is."""
     for name in names:
         _ensure_pool(client, name)
 
@@ -63,11 +64,12 @@ def gpus() -> int:
 def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
     template = json.loads((INFRA / "work-pools" / f"{name}.json").read_text(encoding="utf-8"))
     try:
-        client.read_work_pool(name)
-        client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
+        found = client.read_work_pool(name)
+        if found.type == POOL_TYPE:
+            client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
     except ObjectNotFound:
         limit = gpus() if name == "gpu" else RUNS_AT_ONCE
-        client.create_work_pool(WorkPoolCreate(name=name, type="process", base_job_template=template, concurrency_limit=limit))
+        client.create_work_pool(WorkPoolCreate(name=name, type=POOL_TYPE, base_job_template=template, concurrency_limit=limit))
 
 
 def _ensure_limit(client: SyncPrefectClient) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import pandas as pd
 import yaml
 from pydantic import ValidationError
 
@@ -19,7 +20,8 @@ from tasks.files import hash_of, sha256_of, write_atomically
 from tasks.intake.landings import HASH_DIGITS
 from tasks.study import Study
 
-HARDWARE = ("machine", "cores")  # on which the last bits of a result depend
+HARDWARE = ("machine", "cores", "accelerate")  # on which the last bits of a result depend
+CLOCK = {"training_log.parquet": ["samples_per_second", "seconds"]}  # what no two runs have in common
 
 
 class Rerun(NamedTuple):
@@ -106,14 +108,15 @@ def _differences(manifest: Mapping[str, Any]) -> list[str]:
     for name, version in manifest["versions"].items():
         if now["versions"].get(name) != version:
             differs.append(f"{name} is {now['versions'].get(name)}, and was {version}")
-    before, here = ({name: hardware[name] for name in HARDWARE} for hardware in (manifest["hardware"], now["hardware"]))
+    before, here = ({name: hardware.get(name) for name in HARDWARE} for hardware in (manifest["hardware"], now["hardware"]))
     if before != here:
         differs.append(f"this machine is {here}, and was {before}: results may differ by rounding")
     return differs
 
 
 def compare_tables(before: Path, after: Path) -> tuple[list[str], list[str]]:
-    """Tables of two runs, by name: those that are the same to the last byte, and those that are not or that one of them lacks."""
+    """Tables of two runs, by name: those that are the same to the last byte (the training's log but for its times), and those that are not, or that
+    one of them lacks."""
     names = sorted({path.name for folder in (before, after) for path in (folder / "tables").glob("*.parquet")})
     same = [name for name in names if _holds(before, name) == _holds(after, name)]
     return [Path(name).stem for name in same], [Path(name).stem for name in names if name not in same]
@@ -121,4 +124,6 @@ def compare_tables(before: Path, after: Path) -> tuple[list[str], list[str]]:
 
 def _holds(folder: Path, name: str) -> str:
     path = folder / "tables" / name
-    return sha256_of(path) if path.is_file() else ""
+    if not path.is_file():
+        return ""
+    return hash_of(pd.read_parquet(path).drop(columns=CLOCK[name]).to_json()) if name in CLOCK else sha256_of(path)

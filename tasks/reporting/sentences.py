@@ -343,6 +343,6 @@ def sampled(contents: Contents) -> str:
     if not 0 < asked < total:
         return ""
     return (
-        f"To save time this was asked of a sample: {formats.thousands(asked)} of the {formats.thousands(total)} test pairs, in which each subgroup and "
-        "each topic has its share."
+        f"To save time this was asked of a sample: {formats.thousands(asked)} of the {formats.thousands(total)} test pairs, in which each subgroup "
+        "and each topic has its share."
     )

@@ -15,7 +15,9 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
 
+from flows import provision
 from flows.background import PROJECT, Background
 from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.command import environment, valuescape, write_study
@@ -25,6 +27,7 @@ from tests.training.tiny import save_model
 pytestmark = [pytest.mark.flow, pytest.mark.fault]
 SECRET = "an-address-that-nobody-else-may-read"
 ALERT_SECONDS = 120  # mostly one; on a busy machine SQLite may make the server wait for a minute
+LATE_SECONDS = 90  # after 15 a run is late, and every few the server looks
 NAMES = ("keeper", "server", "worker-cpu", "worker-gpu")
 DEPLOYMENTS = [each["name"] for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]]
 
@@ -128,6 +131,18 @@ def test_a_parameter_that_the_form_does_not_know_is_refused(plant: Plant, tmp_pa
         plant.start(workspace=tmp_path, finetune_on="moon")
 
 
+def test_a_pool_of_another_type_stays_as_it_is(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A cluster's pool `gpu` starts pods; a worker that comes up must not make its template that of a process."""
+    (tmp_path / "work-pools").mkdir()
+    (tmp_path / "work-pools" / "pods.json").write_text("{}", encoding="utf-8")
+    monkeypatch.setattr(provision, "INFRA", tmp_path)
+    with plant.client() as client:
+        made = client.create_work_pool(WorkPoolCreate(name="pods", type="kubernetes", base_job_template={"job_configuration": {}, "variables": {}}))
+        provision.ensure_pools(client, ("pods",))
+        assert client.read_work_pool("pods").base_job_template == made.base_job_template
+        client.delete_work_pool("pods")
+
+
 def test_the_address_of_alerts_is_readable_nowhere(plant: Plant) -> None:
     with plant.client() as client:
         (block,) = (document for document in client.read_block_documents(include_secrets=False) if document.name == "alerts")
@@ -156,6 +171,19 @@ def test_a_failed_gate_is_told_with_table_rule_and_count_and_its_retry_does_only
     plant.wait(run, "Completed")
     # The file that was mended is another one: it is taken in again, and nothing else is done twice.
     assert before and {task: times for task, times in plant.executions(run).items() if times > 1} == {"take in the survey": 2}
+
+
+def test_a_run_that_nobody_takes_is_told_of(plant: Plant, receiver: Receiver, tmp_path: Path) -> None:
+    with plant.client() as client:
+        client.update_work_pool("cpu", WorkPoolUpdate(is_paused=True))
+        try:
+            run = plant.start(workspace=tmp_path)
+            assert eventually(lambda: plant.state(run).name == "Late", seconds=LATE_SECONDS)
+            assert eventually(lambda: _told_of(receiver, run), seconds=ALERT_SECONDS)
+            assert "is late" in _told_of(receiver, run)[0] and "It waits on work pool cpu." in _told_of(receiver, run)[0]
+            client.delete_flow_run(run)
+        finally:
+            client.update_work_pool("cpu", WorkPoolUpdate(is_paused=False))
 
 
 def _told_of(receiver: Receiver, run: UUID) -> list[str]:

@@ -96,6 +96,21 @@ def test_tables_are_compared_by_content_and_by_who_has_them(tmp_path: Path) -> N
     assert compare_tables(tmp_path / "a", tmp_path / "b") == (["same"], ["changed", "gone", "new"])
 
 
+@pytest.mark.parametrize(("loss", "differs"), [(0.5, False), (0.4, True)])
+def test_how_long_a_training_took_is_no_difference(tmp_path: Path, loss: float, differs: bool) -> None:
+    for run, more in (("a", {"loss": 0.5, "seconds": 2.0}), ("b", {"loss": loss, "seconds": 3.0})):
+        write_table(
+            pd.DataFrame([{"step": 1, "samples_per_second": 16 / more["seconds"]} | more]), tmp_path / run / "tables" / "training_log.parquet"
+        )
+    assert compare_tables(tmp_path / "a", tmp_path / "b")[1] == ["training_log"] * differs
+
+
+def test_an_image_says_which_commit_it_was_built_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It has no git, and two images must not pass for one."""
+    monkeypatch.setenv("VALUESCAPE_COMMIT", "c0ffee")
+    assert circumstances.__wrapped__()["commit"] == "c0ffee"
+
+
 @pytest.mark.parametrize("arguments", [[], ["sample", "--from", "run-1"], ["--from", "run-1", "--country", "USA"]])
 def test_a_study_or_a_run_is_given_not_both(tmp_path: Path, arguments: list[str]) -> None:
     ended = valuescape("run", *arguments, "--workspace", tmp_path)

@@ -51,7 +51,10 @@ def test_ordinal_is_the_ranked_probability_score_and_the_mass_outside() -> None:
 
 
 def test_trap_13_ordinal_is_one_for_opposite_distributions_and_grows_with_the_distance() -> None:
-    """Where all places on the scale are the same number the loss is a constant. Epstein's score: a neighbour is half as wrong as it could be on a scale of three, the far end wholly."""
+    """Trap: where all places on the scale are the same number, the loss is a constant.
+
+    Epstein's score: a neighbour is half as wrong as it could be on a scale of three, the far end wholly.
+    """
     certain = np.eye(3) * (1 - 2e-12) + 1e-12 / 2
     assert [loss_of(certain[k], [1.0, 0.0, 0.0], "ordinal") for k in range(3)] == pytest.approx([0, 0.5, 1], abs=1e-9)
     assert [loss_of(certain[k], [1.0, 0.0, 0.0], "ordinal", scale="nominal") for k in range(3)] == pytest.approx([0, 1, 1], abs=1e-9)
