@@ -1,7 +1,7 @@
 """A day of an ops team, in Chromium: a file is dropped, its study is watched, its trainer is killed, Retry is clicked.
 
 Any survey file can be the one that is dropped: VALUESCAPE_REAL_FILE=FILE, as for make test-real. What is left of it goes with the test's folder.
-Any model can be the one that is trained: VALUESCAPE_REAL_MODEL=sample; it trains for one epoch, of a few steps, instead of ten.
+Any model can be the one that is trained: VALUESCAPE_REAL_MODEL=sample; it trains for six epochs instead of ten.
 """
 
 import json
@@ -48,7 +48,7 @@ def study(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """`country` on two questions, whose training lasts long enough to be met in the middle."""
     given = os.environ.get("VALUESCAPE_REAL_MODEL")
     short = {"items": {"limit": 2}, "evaluation": {"readers": [], "variants": [], "open_ended": False, "order0": False}}
-    training = {"epochs": 1.0 if given else 10.0, "checkpoint_steps": 2, "evaluate_steps": 8}
+    training = {"epochs": 6.0 if given else 10.0, "checkpoint_steps": 2, "evaluate_steps": 8}
     path = tmp_path_factory.mktemp("study") / "dropped.yaml"
     written = {"like": "country", "name": "dropped", "model": {"name": given or str(plant.model)}, "training": training, **short}
     path.write_text(yaml.safe_dump(written), encoding="utf-8")
