@@ -69,13 +69,13 @@ def up(place: Place) -> None:
     with _server(place) as url:
         from prefect.client.orchestration import get_client
 
-        from flows.provision import ensure_pools, provision
+        from flows.provision import end_killed, ensure_pools, provision
 
         with get_client(sync_client=True) as client:
             ensure_pools(client, POOLS)
             for pool in POOLS:
                 place.worker(pool).start(_worker_command(pool), _worker_environment(place))
-            told = provision(client, record=place.home / "deployed.json", alerts_url=alerts)
+            told = [*provision(client, record=place.home / "deployed.json", alerts_url=alerts), *end_killed(client, place.workspace)]
             for pool in POOLS:
                 _wait_for_worker(client, place, pool)
     for line in told:

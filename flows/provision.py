@@ -3,6 +3,7 @@
     with get_client(sync_client=True) as client:
         ensure_pools(client, ("cpu", "gpu"))
         provision(client, record=home / "deployed.json")
+        end_killed(client, workspace)
 
 Each is made when it is missing. What the code decides (templates, automations, deployments) is brought up to date; what operators decide in the UI
 (the number of slots, a pause, a schedule) stays as they left it, until prefect.yaml or a flow changes.
@@ -17,16 +18,20 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate, WorkPoolUpdate
+from prefect.client.schemas.filters import FlowRunFilter
 from prefect.events.schemas.automations import AutomationCore
 from prefect.exceptions import ObjectNotFound
+from prefect.states import Crashed
 
 from flows.background import PROJECT
+from flows.records import read_manifest, run_folders, run_id_of
 from tasks.errors import StepError
 from tasks.files import file_set, write_json
 
 INFRA = PROJECT / "infra"
 RUNS_AT_ONCE = 2  # of the pool cpu: a study computes on all cores
 POOL_TYPE = "process"
+KILLED = "Its process was killed while no server was up. The same command goes on where it stopped."
 GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
 ALERTS = "alerts"  # the notification block
 
@@ -49,6 +54,19 @@ def ensure_pools(client: SyncPrefectClient, names: tuple[str, ...]) -> None:
     """Work pools, before their workers start: a worker would make one of its own. A pool of another type (kubernetes) stays as it is."""
     for name in names:
         _ensure_pool(client, name)
+
+
+def end_killed(client: SyncPrefectClient, workspace: Path) -> list[str]:
+    """What `valuescape run` was executing when it was killed together with its own server still stands as Running, and no automation hears of it.
+    Such runs become Crashed. Returns what is worth telling."""
+    killed = {folder.name for folder in run_folders(workspace) if read_manifest(folder)["status"] == "killed"}
+    running = client.read_flow_runs(flow_run_filter=FlowRunFilter.model_validate({"state": {"type": {"any_": ["RUNNING"]}}}))
+    told = []
+    for run in running:
+        if run.deployment_id is None and run.created and run_id_of(run.id, run.created) in killed:
+            client.set_flow_run_state(run.id, Crashed(message=KILLED), force=True)
+            told.append(f"{run.name} is Crashed: its process was killed while no server was up. The same command goes on where it stopped")
+    return told
 
 
 def deployments() -> set[str]:

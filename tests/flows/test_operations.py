@@ -1,6 +1,7 @@
 """`make up`, `make status`, `make down`: a real server and real workers, what they are told, whom they tell, and what a retry does again."""
 
 import json
+import shutil
 import sqlite3
 import subprocess
 import threading
@@ -15,10 +16,14 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
+from prefect import Flow
 from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
+from prefect.states import Running
 
 from flows import provision
 from flows.background import PROJECT, Background
+from flows.records import LOCK, run_id_of
+from tasks.files import held_alone, write_json
 from tasks.intake.synthetic import write_synthetic_survey
 from tests.flows.command import environment, valuescape, write_study
 from tests.flows.plant import PREFECT, Plant, assert_same, eventually, operations, run_folder, running
@@ -141,6 +146,21 @@ def test_a_pool_of_another_type_stays_as_it_is(plant: Plant, tmp_path: Path, mon
         provision.ensure_pools(client, ("pods",))
         assert client.read_work_pool("pods").base_job_template == made.base_job_template
         client.delete_work_pool("pods")
+
+
+def test_a_run_that_was_killed_with_its_own_server_is_crashed_once_everything_is_up(plant: Plant) -> None:
+    with plant.client() as client:
+        killed, alive = (client.create_flow_run(Flow(lambda: None, name="study"), state=Running()) for _ in range(2))
+        folders = [plant.place / "runs" / "by-hand" / run_id_of(run.id, run.created) for run in (killed, alive)]
+        for folder in folders:
+            write_json(folder / "manifest.json", {"status": "running", "error": None})
+        with held_alone(folders[1] / LOCK, refusal="busy"):
+            told = provision.end_killed(client, plant.place)
+        assert [plant.state(run.id).name for run in (killed, alive)] == ["Crashed", "Running"]
+        assert len(told) == 1 and killed.name in told[0]
+        for run, folder in zip((killed, alive), folders, strict=True):
+            client.delete_flow_run(run.id)
+            shutil.rmtree(folder)
 
 
 def test_the_address_of_alerts_is_readable_nowhere(plant: Plant) -> None:
