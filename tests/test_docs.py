@@ -56,6 +56,7 @@ RUN_BY = {
     "prefect flow-run ls": RUNBOOK,
     "prefect flow-run logs": RUNBOOK,
     "prefect flow-run cancel": RUNBOOK,
+    "prefect deploy": f"{OPERATIONS}test_up_again_changes_nothing",  # make up calls it
     "prefect worker start": f"{OPERATIONS}test_up_starts_again_what_has_died",
     "prefect flow-run retry": f"{OPERATIONS}test_a_study_that_is_retried_arms_its_fine_tuning_again_which_goes_on_from_its_checkpoint",
     "prefect event emit": "tests/flows/test_watch.py::test_an_event_of_whoever_drops_files_runs_the_watcher_at_once",
