@@ -23,6 +23,7 @@ from tests.flows.plant import Plant, assert_same, eventually, run_folder, runnin
 from tests.reporting.browser import SCREENSHOTS, needs_chromium, page_of_prefect
 
 pytestmark = [pytest.mark.flow, pytest.mark.fault, needs_chromium]
+PATIENCE = 1800.0  # a real model, trained while a browser draws
 
 
 @pytest.fixture(scope="module")
@@ -78,9 +79,10 @@ def test_a_dropped_file_whose_study_loses_its_trainer_ends_as_if_undisturbed_onc
     page.get_by_role("button", name="Retry").first.click()
     page.get_by_role("dialog").get_by_role("button", name="Retry").click()
     assert eventually(lambda: plant.state(run).name != "Failed", seconds=60)
-    plant.wait(run, "Completed")
+    plant.wait(run, "Completed", seconds=PATIENCE)
     page.get_by_text("Completed", exact=True).first.wait_for()
     look_at(page, "completed")
+    page.goto("about:blank")  # its graph takes half a core, and nobody looks any more
     assert set(plant.executions(run).values()) == {1}
     assert done.keys() < plant.executions(run).keys()
     assert_same(run_folder(workspace, run), undisturbed(plant, survey, study, tmp_path / "undisturbed"))
@@ -116,5 +118,5 @@ def look_at(page: Any, state: str) -> None:
 
 def undisturbed(plant: Plant, survey: Path, study: Path, workspace: Path) -> Path:
     run = plant.start(study=str(study), surveys=[str(survey)], workspace=workspace, model=None)
-    plant.wait(run, "Completed")
+    plant.wait(run, "Completed", seconds=PATIENCE)
     return run_folder(workspace, run)
