@@ -16,11 +16,7 @@ import pandas as pd
 import psutil
 import pytest
 import yaml
-from prefect import Flow
-from prefect.client.schemas.actions import WorkPoolCreate, WorkPoolUpdate
-from prefect.states import Running
 
-from flows import provision
 from flows.background import PROJECT, Background
 from flows.records import LOCK, run_id_of
 from tasks.files import held_alone, write_json
@@ -138,17 +134,27 @@ def test_a_parameter_that_the_form_does_not_know_is_refused(plant: Plant, tmp_pa
 
 def test_a_pool_of_another_type_stays_as_it_is(plant: Plant, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A cluster's pool `gpu` starts pods; a worker that comes up must not make its template that of a process."""
+    from prefect.client.schemas.actions import WorkPoolCreate
+
+    from flows import provision
+
     (tmp_path / "work-pools").mkdir()
     (tmp_path / "work-pools" / "pods.json").write_text("{}", encoding="utf-8")
     monkeypatch.setattr(provision, "INFRA", tmp_path)
+    template = json.loads((PROJECT / "infra" / "kubernetes" / "job-template.json").read_text(encoding="utf-8"))
     with plant.client() as client:
-        made = client.create_work_pool(WorkPoolCreate(name="pods", type="kubernetes", base_job_template={"job_configuration": {}, "variables": {}}))
+        made = client.create_work_pool(WorkPoolCreate(name="pods", type="kubernetes", base_job_template=template))
         provision.ensure_pools(client, ("pods",))
         assert client.read_work_pool("pods").base_job_template == made.base_job_template
         client.delete_work_pool("pods")
 
 
 def test_a_run_that_was_killed_with_its_own_server_is_crashed_once_everything_is_up(plant: Plant) -> None:
+    from prefect import Flow
+    from prefect.states import Running
+
+    from flows import provision
+
     with plant.client() as client:
         killed, alive = (client.create_flow_run(Flow(lambda: None, name="study"), state=Running()) for _ in range(2))
         folders = [plant.place / "runs" / "by-hand" / run_id_of(run.id, run.created) for run in (killed, alive)]
@@ -194,6 +200,8 @@ def test_a_failed_gate_is_told_with_table_rule_and_count_and_its_retry_does_only
 
 
 def test_a_run_that_nobody_takes_is_told_of(plant: Plant, receiver: Receiver, tmp_path: Path) -> None:
+    from prefect.client.schemas.actions import WorkPoolUpdate
+
     with plant.client() as client:
         client.update_work_pool("cpu", WorkPoolUpdate(is_paused=True))
         try:
