@@ -26,13 +26,12 @@ TESTED = ("p_holm", "p_bh", "p_wider")
 
 
 class DisparityRow(NamedTuple):
-    """One dimension. `gap`, `adjusted`, `p_gap`, `sd`, `between`, `p`, `permuted`: by base, tuned and (where there is one) change."""
+    """One dimension. `gap`, `adjusted`, `sd`, `between`, `p`, `permuted`: by base, tuned and (where there is one) change."""
 
     dimension: str
     metric: str
     gap: dict[str, float | None]
     adjusted: dict[str, float | None]
-    p_gap: dict[str, float | None]
     sd: dict[str, float | None]
     between: dict[str, Statistic | None]
     p: dict[str, float | None]
@@ -119,7 +118,6 @@ def _row(dimension: str, metric: str, values: Mapping[str, Any]) -> DisparityRow
         metric=metric,
         gap={name: gap.value if gap else None for name, gap in gaps.items()},
         adjusted=dict(values.get("adjusted_gap") or {}),
-        p_gap=dict(values.get("p_gap") or {}),
         sd=dict(values.get("sd") or {}),
         between={name: as_statistic(between.get(name)) for name in MODELS},
         p={name: (between.get(name) or {}).get("p") for name in MODELS},

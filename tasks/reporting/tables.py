@@ -152,10 +152,10 @@ def _group_cells(row: GroupRow) -> list[str]:
 def gaps(rows: Iterable[DisparityRow], *, caption: str) -> Table:
     """What describes: best less worst level, as it is and less what noise adds to it, and the levels' standard deviation."""
     keyed = groupby(rows, key=lambda row: row.metric)
-    by_model = ("Base, less noise", "Tuned, less noise", "Base p", "Tuned p", "Base SD", "Tuned SD")
+    by_model = ("Base, less noise", "Tuned, less noise", "Base SD", "Tuned SD")
     columns = ("", "Levels", "Questions", "Base gap", "Tuned gap", "Change", *by_model, "Best level", "Worst level")
     blocks = [Block(names.of(names.METRICS, metric), [_gap_cells(row) for row in group]) for metric, group in keyed]
-    return _without_empty_columns(Table(caption, columns, blocks, frozenset({0, 12, 13})))
+    return _without_empty_columns(Table(caption, columns, blocks, frozenset({0, 10, 11})))
 
 
 def _gap_cells(row: DisparityRow) -> list[str]:
@@ -164,24 +164,24 @@ def _gap_cells(row: DisparityRow) -> list[str]:
 
     change = points(row.gap["change"]) if row.metric == "accuracy" else signed(row.gap["change"])
     gap, less, deviation = ([show(found.get(model)) for model in ("base", "tuned")] for found in (row.gap, row.adjusted, row.sd))
-    p = [p_value(row.p_gap.get(model)) for model in ("base", "tuned")]
     named = [formats.label(level) if level else formats.ABSENT for level in (row.best, row.worst)]
-    return [formats.dimension(row.dimension), thousands(row.levels), thousands(row.questions), *gap, change, *less, *p, *deviation, *named]
+    return [formats.dimension(row.dimension), thousands(row.levels), thousands(row.questions), *gap, change, *less, *deviation, *named]
 
 
 def disparities(rows: Iterable[DisparityRow], *, caption: str) -> Table:
     """The primary statistic and its tests."""
     keyed = groupby(rows, key=lambda row: row.metric)
     tests = ("p, Holm", "p, Benjamini-Hochberg", "Surely no wider?")
-    columns = ("", "Base", "Base p", "permuted", "Tuned", "Tuned p", "permuted", "Change", "Change p", *tests)
+    columns = ("", "Base", "Base p; permuted", "Tuned", "Tuned p; permuted", "Change", "Change p", *tests)
     blocks = [Block(names.of(names.METRICS, metric), [_tested_cells(row) for row in group]) for metric, group in keyed]
-    return _without_empty_columns(Table(caption, columns, [block for block in blocks if block.rows], frozenset({0, 11})))
+    return _without_empty_columns(Table(caption, columns, [block for block in blocks if block.rows], frozenset({0, 9})))
 
 
 def _tested_cells(row: DisparityRow) -> list[str]:
     cells = [formats.dimension(row.dimension)]
     for model in ("base", "tuned"):
-        cells += [signed_between(row.between[model]), p_value(row.p[model]), p_value(row.permuted[model])]
+        known = [p_value(p) for p in (row.p[model], row.permuted[model]) if p is not None]
+        cells += [signed_between(row.between[model]), "; ".join(known) or formats.ABSENT]
     cells += [signed_between(row.between["change"]), p_value(row.p["change"])]
     no_wider = formats.ABSENT if row.no_wider is None else "yes" if row.no_wider else "not shown"
     return [*cells, p_value(row.p_holm), p_value(row.p_bh), no_wider]
