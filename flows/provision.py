@@ -31,7 +31,7 @@ from tasks.files import file_set, write_json
 INFRA = PROJECT / "infra"
 RUNS_AT_ONCE = 2  # of the pool cpu: a study computes on all cores
 POOL_TYPE = "process"
-KILLED = "Its process was killed while no server was up. The same command goes on where it stopped."
+KILLED = "Its process was killed together with its own server. The same command goes on where it stopped."
 GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
 ALERTS = "alerts"  # the notification block
 
@@ -65,7 +65,7 @@ def end_killed(client: SyncPrefectClient, workspace: Path) -> list[str]:
     for run in running:
         if run.deployment_id is None and run.created and run_id_of(run.id, run.created) in killed:
             client.set_flow_run_state(run.id, Crashed(message=KILLED), force=True)
-            told.append(f"{run.name} is Crashed: its process was killed while no server was up. The same command goes on where it stopped")
+            told.append(f"{run.name} is Crashed. {KILLED}")
     return told
 
 
