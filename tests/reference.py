@@ -24,6 +24,7 @@ MADE_IN_PYTHON = {
     "disparities": "One row per model, split, reader, variant, weighting, dimension and metric: how far apart the dimension's levels are.",
     "judge": "What the judge of free answers makes of the labelled texts, of all and by scale, level and style.",
     "metrics": "One row per model, split, reader, variant, weighting, group and metric, with its interval.",
+    "metrics_by_topic": "One row per topic, model, split, reader, subgroup or level, and metric, with its interval.",
     "overlap": "The audit of shared respondents: accuracy on targets of the half that was learned from, of the other, and the difference.",
     "overlap_subgroups": "One row per unseen subgroup: how much of it is in trained tables, and how far the nearest trained subgroup is.",
     "predictions": "One row per model, reader, variant and test pair: the probability of each option, the choice, and the mass outside.",

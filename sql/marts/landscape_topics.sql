@@ -1,12 +1,12 @@
--- one row per topic and dimension: mean Modal Diversity Score of its questions, with its interval
+-- one row per topic, or all topics, and dimension: mean Modal Diversity Score of its questions, with its interval
 with topics as (
     select
-        topic,
+        coalesce(topic, 'All topics') as topic,
         dimension,
         count(*) as questions,
         avg(mds) as mds,
     from landscape
-    group by all
+    group by grouping sets ((topic, dimension), (dimension))
 )
 
 select

@@ -6,7 +6,7 @@ A level's value averages the pairs of all subgroups that have the level; with th
 Beside the models stand differences of two of them over the same pairs (`tuned-base`), and as metrics the skill over each baseline.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,20 +23,24 @@ from tasks.files import FileSet, file_set, write_table
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
 COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
+TOPIC_COLUMNS = ["topic", *(name for name in COLUMNS if name not in ("variant", "weighting"))]
 JUDGED = ("base", "tuned", CHANGE)
+BY_TOPIC = (*JUDGED, "national_mode")
 CALIBRATION_BINS = 10
 SMALLEST_DENOMINATOR = 0.02
 
 
 def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, plan: Plan, folder: Path) -> FileSet:
-    """tables/{predictions, metrics, disparities}.parquet from the predictions of every model."""
+    """tables/{predictions, metrics, metrics_by_topic, disparities}.parquet from the predictions of every model."""
     asked = pairs.read("pairs")
     together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
     subgroups = marts.read("subgroups")
     scores = score_predictions(together, asked)
     metrics = measure(pd.concat([scores, ceiling_scores(asked)], ignore_index=True), subgroups, plan=plan)
     metrics = pd.concat([metrics, equivalent_sizes(metrics, asked, plan=plan)], ignore_index=True)
-    tables = {"predictions": together, "metrics": metrics, "disparities": disparities_of(scores, metrics, subgroups, plan=plan)}
+    disparities = disparities_of(scores, metrics, subgroups, plan=plan)
+    by_topic = measure_by_topic(scores, subgroups, plan=plan)
+    tables = {"predictions": together, "metrics": metrics, "metrics_by_topic": by_topic, "disparities": disparities}
     for name, table in tables.items():
         write_table(table, folder / "tables" / f"{name}.parquet")
     return file_set(folder, [f"tables/{name}.parquet" for name in tables], rows={name: len(table) for name, table in tables.items()})
@@ -62,6 +66,21 @@ def measure(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.
     parts.append(standardised_levels(together, subgroups, plan=plan))
     measured = pd.concat(parts, ignore_index=True)
     return measured[COLUMNS].sort_values(COLUMNS[:8], ignore_index=True)
+
+
+def measure_by_topic(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.DataFrame:
+    """One row per topic x model x split x reader x group x metric: of METRICS, all pairs weighing alike, for the models, their difference and the
+    national mode, asked plainly. Groups: each subgroup, and each level of each dimension; everything of a topic is in `measure`."""
+    plain = scores[scores["variant"] == "plain"]
+    together = pd.concat([plain, paired_differences(plain)], ignore_index=True)
+    parts = []
+    for (_, topic), rows in together[together["model"].isin(BY_TOPIC)].groupby(["split", "topic"]):
+        groupings = _groupings(rows, subgroups)
+        grouped = _Grouped(rows, groupings[~groupings["dimension"].isin(["all", "topic"])])
+        weights = question_weights(len(grouped.items), replicates=plan.replicates, generator=plan.generator("metrics", "topic"))
+        parts += [found.assign(topic=topic) for found in _means(grouped, weights=weights, level=plan.level, metrics=METRICS, weightings=("pairs",))]
+    measured = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TOPIC_COLUMNS)
+    return measured[TOPIC_COLUMNS].sort_values(TOPIC_COLUMNS[:7], ignore_index=True)
 
 
 class _Grouped:
@@ -105,13 +124,15 @@ def _weights(rows: pd.DataFrame, weighting: str) -> np.ndarray:
     return rows[column].to_numpy(dtype=float) if column else np.ones(len(rows))
 
 
-def _means(grouped: _Grouped, *, weights: np.ndarray, level: float) -> Iterator[pd.DataFrame]:
+def _means(
+    grouped: _Grouped, *, weights: np.ndarray, level: float, metrics: Iterable[str] = SCORES, weightings: Iterable[str] = tuple(WEIGHTINGS)
+) -> Iterator[pd.DataFrame]:
     """Means over pairs of every metric; NaN scores stay out."""
     wide = (grouped.groups["dimension"] != "subgroup").to_numpy()
     judged = grouped.contenders["model"].isin(JUDGED).to_numpy() & (grouped.contenders["variant"] == "plain").to_numpy()
     index = grouped.contenders.merge(grouped.groups, how="cross")
-    for metric in SCORES:
-        for weighting in WEIGHTINGS:
+    for metric in metrics:
+        for weighting in weightings:
             sums, totals, counts = grouped.sums(grouped.rows[metric].to_numpy(dtype=float), _weights(grouped.rows, weighting))
             single = judged[:, None] if metric in METRICS and weighting == "pairs" else np.zeros_like(judged)[:, None]
             shown = (wide | single) & (counts.sum(axis=0) > 0)  # [contenders, groups]

@@ -20,6 +20,7 @@ from tasks.study import SHOWN_FROM
 
 TABLES: dict[str, tuple[str, ...]] = {
     "metrics": ("model", "split", "variant", "dimension", "group", "metric", "value"),
+    "metrics_by_topic": ("topic", "model", "split", "reader", "dimension", "group", "metric", "value", "low", "high", "pairs"),
     "disparities": ("model", "split", "dimension", "metric", "gap", "worst_level", "best_level"),
     "subgroups": ("subgroup_id", "subgroup_order", "dimensions", "levels", "respondents"),
     "landscape": ("item", "topic", "dimension", "subgroups", "mds"),

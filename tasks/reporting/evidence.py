@@ -19,6 +19,7 @@ from tasks.evaluation.predictions import NO_ANSWER
 from tasks.evaluation.served import USAGE
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.reporting.contents import Statistic
+from tasks.subgroups.diversity import EVERY_TOPIC
 
 KEYS = ["item", "subgroup_id", "split"]
 QUESTIONS_NAMED = 5
@@ -114,18 +115,21 @@ def _mean(rows: pd.DataFrame, column: str, *, seed: int) -> dict[str, float | No
 def landscape(questions: pd.DataFrame | None, topics: pd.DataFrame | None) -> dict[str, Any] | None:
     """The Modal Diversity Score by dimension and by topic with what sampling alone would give (`sampling`), and the questions on which subgroups
     differ most and least. `value` is of the sample's modes; `expected`, `low` and `high` are
-    of the population's (tasks/subgroups/diversity.py), and a mean over all questions has none."""
-    if questions is None or "mds_sampling" not in questions:
+    of the population's (tasks/subgroups/diversity.py)."""
+    if questions is None or topics is None or "mds_sampling" not in questions:
         return None
     scored = questions.dropna(subset=["mds"])
-    means = scored.groupby("dimension")[["mds", "mds_sampling"]].mean()
-    dimensions = {str(name): Statistic(row["mds"])._asdict() | {"sampling": row["mds_sampling"]} for name, row in means.iterrows()}
     ordered = scored[scored["dimension"] == "all"].sort_values(["mds", "item"], ascending=[False, True], kind="stable")
-    found = {"dimensions": dimensions, "most_contested": _named(ordered.head(QUESTIONS_NAMED))}
-    found["least_contested"] = _named(ordered.tail(QUESTIONS_NAMED).iloc[::-1])
-    whole = topics[topics["dimension"] == "all"] if topics is not None else questions.head(0).assign(questions=0)
-    found["topics"] = {str(row["topic"]): _of_landscape(row) | {"questions": int(row["questions"])} for row in whole.to_dict("records")}
-    return found
+    every = topics["topic"] == EVERY_TOPIC
+    return {
+        "dimensions": {str(row["dimension"]): _of_landscape(row) for row in topics[every].to_dict("records")},
+        "most_contested": _named(ordered.head(QUESTIONS_NAMED)),
+        "least_contested": _named(ordered.tail(QUESTIONS_NAMED).iloc[::-1]),
+        "topics": {
+            str(row["topic"]): _of_landscape(row) | {"questions": int(row["questions"])}
+            for row in topics[~every & (topics["dimension"] == "all")].to_dict("records")
+        },
+    }
 
 
 def _named(rows: pd.DataFrame) -> list[dict[str, Any]]:

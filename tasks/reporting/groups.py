@@ -11,9 +11,12 @@ from tasks.fairness.contrasts import CHANGE
 from tasks.fairness.panels import large_levels
 from tasks.reporting import formats
 from tasks.reporting.contents import Contents, Statistic, setting
+from tasks.reporting.heat import HeatCell, HeatMap, HeatRow
 from tasks.reporting.views import Place, Scores, difference, main_split, skill
 
 NO_LEVELS = ("all", "topic", "subgroup")
+RISEN, FALLEN = "▲", "▼"
+FEWEST_PAIRS = 10  # of a level and topic: less is an anecdote
 
 
 class GroupRow(NamedTuple):
@@ -87,6 +90,36 @@ def _group_row(scores: Scores, place: Place) -> GroupRow:
         base_nmae=scores.of(place, model="base", metric="nmae"),
         tuned_nmae=scores.of(place, model="tuned", metric="nmae"),
     )
+
+
+def levels_by_topic(contents: Contents, scores: Scores) -> HeatMap | None:
+    """Accuracy of the tuned (else the base) model on the main split, levels by topics; a triangle and bold where its change lies beyond zero."""
+    frame = contents.tables.get("metrics_by_topic")
+    if frame is None:
+        return None
+    split, model = main_split(contents.summary), "tuned" if contents.trained else "base"
+    known = frame[
+        (frame["split"] == split) & (frame["metric"] == "accuracy") & (frame["reader"] == contents.reader) & (frame["pairs"] >= FEWEST_PAIRS)
+    ]
+    keys = zip(known["model"], known["dimension"], known["group"], known["topic"], strict=True)
+    found = dict(zip(keys, known.to_dict("records"), strict=True))
+    topics = sorted(known["topic"].unique())
+    rows = [
+        HeatRow(formats.label(level), [_by_topic(found, model, (name, level, topic)) for topic in topics], formats.dimension(name))
+        for name in dimensions(contents, scores)
+        for level in sorted(level for of, level in shown_levels(contents) if of == name)
+    ]
+    rows = [row for row in rows if any(row.cells)]
+    return HeatMap("Level", [formats.label(topic) for topic in topics], rows) if rows else None
+
+
+def _by_topic(found: Mapping[Any, Any], model: str, place: tuple[str, str, str]) -> HeatCell | None:
+    row = found.get((model, *place))
+    if row is None:
+        return None
+    change = found.get((CHANGE, *place), {})
+    mark = RISEN if change.get("low", 0) > 0 else FALLEN if change.get("high", 0) < 0 else ""
+    return HeatCell(f"{100 * row['value']:.0f}% {mark}".rstrip(), round(100 * row["value"]), bool(mark))
 
 
 def subgroup_rows(contents: Contents, scores: Scores, *, split: str) -> list[GroupRow]:

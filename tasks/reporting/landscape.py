@@ -10,6 +10,7 @@ import pandas as pd
 
 from tasks.reporting import formats
 from tasks.reporting.contents import Contents, Statistic, as_statistic
+from tasks.reporting.heat import HeatCell, HeatMap, HeatRow
 
 CONTESTED_QUESTIONS = 10
 ANSWERS_SHOWN = 3
@@ -92,29 +93,14 @@ def _modal_answers(contents: Contents, item: str) -> str:
     return ", ".join(named + ([f"{more} more"] if more > 0 else [])) or formats.ABSENT
 
 
-class HeatCell(NamedTuple):
-    """`shade`: 0 to 100, of the largest mean; `beyond`: whether the interval lies above what sampling alone would give."""
-
-    text: str
-    shade: int
-    beyond: bool
-
-
-class HeatMap(NamedTuple):
-    """`rows`: a topic and its cells, in the order of `columns`; None where a topic has no such mean."""
-
-    columns: list[str]
-    rows: list[tuple[str, list[HeatCell | None]]]
-
-
 def heat_map(means: pd.DataFrame) -> HeatMap:
-    """Topics by dimensions, single traits before crossed ones."""
+    """Topics by dimensions, single traits before crossed ones; darker is more diverse, bold lies above what sampling alone would give."""
     dimensions = list(dict.fromkeys(means.sort_values("crossed", kind="stable")["dimension"]))
     cells = {(row["topic"], row["dimension"]): row for row in means.to_dict("records")}
     top = max(float(means["mds"].max()), 0.01)
     topics = list(dict.fromkeys(means["topic"]))
-    rows = [(formats.label(topic), [_heat_cell(cells.get((topic, name)), top=top) for name in dimensions]) for topic in topics]
-    return HeatMap([formats.dimension(name) for name in dimensions], rows)
+    rows = [HeatRow(formats.label(topic), [_heat_cell(cells.get((topic, name)), top=top) for name in dimensions]) for topic in topics]
+    return HeatMap("Topic", [formats.dimension(name) for name in dimensions], rows)
 
 
 def _heat_cell(row: Any, *, top: float) -> HeatCell | None:

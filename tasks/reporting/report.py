@@ -148,10 +148,18 @@ def _groups(contents: Contents, scores: Scores) -> dict[str, Any]:
         "findings": sentences.summary(contents, groups.change_counts(subgroups)),
         "level_chart": _dumbbell(levels),
         "levels": tables.levels(levels, caption=caption) if levels else None,
+        "level_topics": groups.levels_by_topic(contents, scores),
+        "level_topics_caption": _topics_caption(contents, where=where),
         "subgroup_count": len(subgroups),
         "shown_from": contents.shown_from,
         "where": where,
     }
+
+
+def _topics_caption(contents: Contents, *, where: str) -> str:
+    change = f" Bold with {groups.RISEN} or {groups.FALLEN}: surely changed by fine-tuning, each cell by itself." if contents.trained else ""
+    word = "tuned" if contents.trained else "base"
+    return f"Accuracy of the {word} model by level and topic, from {groups.FEWEST_PAIRS} pairs on; darker is better.{change} {where}."
 
 
 def _dumbbell(rows: list[GroupRow]) -> Figure | None:

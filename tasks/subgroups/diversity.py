@@ -2,7 +2,8 @@
 
     intervals = diversity_intervals(distributions, posteriors, subgroups, items)
 
-One row per question and dimension, and one per topic and dimension (item null: the mean over its questions): low, high, mds_expected, mds_sampling.
+One row per question and dimension, and one per topic, or EVERY_TOPIC, and dimension (item null: the mean over its questions): low, high,
+mds_expected, mds_sampling.
 `mds_expected`, `low` and `high`: mean and percentiles of the score where every subgroup's mode is drawn by its posterior probability, so that modes
 which differ by chance are not counted as diversity. `mds_sampling`: the mean score where all subgroups have the country's shares and are surveyed
 at their effective n.
@@ -17,6 +18,7 @@ from scipy.special import xlogy
 
 POSTERIOR_DRAWS, SAMPLING_DRAWS = 200, 50
 TAILS = (0.025, 0.975)
+EVERY_TOPIC = "All topics"
 
 
 class _Membership(NamedTuple):
@@ -36,7 +38,8 @@ def diversity_intervals(distributions: pd.DataFrame, posteriors: pd.DataFrame, s
     for name, rows in cells.groupby("item"):
         drawn, sampled = _scores(rows, membership, generator=np.random.default_rng(zlib.crc32(str(name).encode())))
         found.append(_summary(drawn, sampled, membership.dimensions).assign(item=name, topic=topics[name]))
-        by_topic.setdefault(topics[name], []).append((drawn, sampled))
+        for topic in (topics[name], EVERY_TOPIC):
+            by_topic.setdefault(topic, []).append((drawn, sampled))
     for topic, scores in by_topic.items():
         drawn, sampled = (_mean_of_known(np.stack(tables)) for tables in zip(*scores, strict=True))
         found.append(_summary(drawn, sampled, membership.dimensions).assign(item=None, topic=topic))

@@ -14,7 +14,7 @@ from tasks.warehouse.database import SQL_FOLDER
 
 @task(
     name="build the tables",
-    cache_key_fn=content_key("marts", version=4, sections=("dimensions", "items", "subgroups", "split", "seed"), read=(SQL_FOLDER / "marts",)),
+    cache_key_fn=content_key("marts", version=5, sections=("dimensions", "items", "subgroups", "split", "seed"), read=(SQL_FOLDER / "marts",)),
     **STORED,
     **TRIED_AGAIN,
 )

@@ -6,8 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame
+from sklearn.calibration import calibration_curve
 
-from tasks.fairness.metrics import measure
+from tasks.fairness.metrics import measure, measure_by_topic
 from tasks.fairness.plan import Plan
 from tasks.fairness.scores import SCORES
 from tests.training.tiny import made_up_subgroups, subgroup_ids
@@ -135,6 +136,35 @@ def test_calibration_error_is_that_of_a_loop_over_ten_bins() -> None:
         expected += len(inside) / len(scores) * abs(inside["confidence"].mean() - inside["accuracy"].mean())
     metrics = measure(scores, made_up_subgroups(), plan=PLAN)
     assert value(metrics, dimension="all", group="all", metric="calibration_error") == pytest.approx(expected, abs=1e-9)
+
+
+def test_calibration_error_is_what_scikit_learns_calibration_curve_leaves() -> None:
+    scores = random_scores(questions=20)
+    right, confident = calibration_curve(scores["accuracy"], scores["confidence"], n_bins=10)
+    pairs = np.histogram(scores["confidence"], bins=10, range=(0, 1))[0]
+    metrics = measure(scores, made_up_subgroups(), plan=PLAN)
+    found = value(metrics, dimension="all", group="all", metric="calibration_error")
+    assert found == pytest.approx(np.average(np.abs(right - confident), weights=pairs), abs=1e-12)
+
+
+def test_accuracies_by_topic_and_subgroup_are_those_of_fairlearn_and_their_change_is_paired() -> None:
+    scores, base = random_scores(questions=12), of_model(random_scores(questions=12), "base")
+    by_topic = measure_by_topic(pd.concat([scores, base]), made_up_subgroups(), plan=PLAN)
+    expected = [
+        MetricFrame(
+            metrics=lambda truth, choice: float((truth == choice).mean()),
+            y_true=np.ones(len(one)), y_pred=one["accuracy"].to_numpy(), sensitive_features=one["subgroup_id"], control_features=one["topic"],
+        ).by_group
+        for one in (scores, base)
+    ]  # fmt: skip
+    accuracy = by_topic[by_topic["metric"] == "accuracy"].set_index(["model", "dimension", "group", "topic"])["value"]
+    for topic in ("topic 0", "topic 1"):
+        for name in subgroup_ids()[1:]:
+            tuned, before = (frame[topic, name] for frame in expected)
+            assert accuracy["tuned", "subgroup", name, topic] == pytest.approx(tuned, abs=1e-12)
+            assert accuracy["tuned-base", "subgroup", name, topic] == pytest.approx(tuned - before, abs=1e-12)
+    women = scores[scores["subgroup_id"].str.contains("sex=Female") & (scores["topic"] == "topic 1")]
+    assert accuracy["tuned", "sex", "Female", "topic 1"] == pytest.approx(women["accuracy"].mean())
 
 
 def test_the_same_seed_gives_the_same_table() -> None:

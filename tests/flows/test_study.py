@@ -29,8 +29,8 @@ GATES = [
     "overlap",
 ]
 TABLES = {
-    "disparities", "distributions", "items", "kinship", "landscape", "landscape_topics", "metrics", "options", "overlap", "overlap_subgroups",
-    "pairs", "predictions", "subgroups", "targets", "training_log",
+    "disparities", "distributions", "items", "kinship", "landscape", "landscape_topics", "metrics", "metrics_by_topic", "options", "overlap",
+    "overlap_subgroups", "pairs", "predictions", "subgroups", "targets", "training_log",
 }  # fmt: skip
 
 

@@ -213,8 +213,15 @@ def test_the_landscape_of_the_summary_has_intervals_and_what_sampling_alone_give
     path = folder / "tables" / "landscape.parquet"
     scored = pd.read_parquet(path).assign(mds_expected=0.3, low=0.2, high=0.4, mds_sampling=0.1)
     scored.to_parquet(path)
+    numbers = {"questions": 2, "mds": 0.35, "mds_expected": 0.3, "low": 0.25, "high": 0.36, "mds_sampling": 0.1}
+    places = [("All topics", "sex"), ("All topics", "all"), ("Trust", "sex"), ("Trust", "all")]
+    pd.DataFrame([{"topic": topic, "dimension": name, **numbers} for topic, name in places]).to_parquet(
+        folder / "tables" / "landscape_topics.parquet"
+    )
     found = resummarised(folder)["landscape"]
     whole = scored[scored["dimension"] == "all"]
-    assert found["dimensions"]["sex"]["value"] == pytest.approx(scored.loc[scored["dimension"] == "sex", "mds"].mean())
+    interval = {"value": 0.35, "expected": 0.3, "low": 0.25, "high": 0.36, "sampling": 0.1}
+    assert found["dimensions"] == {"sex": interval, "all": interval}
+    assert found["topics"] == {"Trust": interval | {"questions": 2}}
     assert found["most_contested"][0]["value"] == whole["mds"].max() and found["least_contested"][0]["value"] == whole["mds"].min()
     assert found["most_contested"][0] | {"low": 0.2, "high": 0.4, "sampling": 0.1} == found["most_contested"][0]

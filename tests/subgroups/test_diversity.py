@@ -7,7 +7,7 @@ from scipy import stats
 
 from tasks.files import FileSet
 from tasks.subgroups.certainty import posterior_table
-from tasks.subgroups.diversity import diversity_intervals
+from tasks.subgroups.diversity import EVERY_TOPIC, diversity_intervals
 from tests.subgroups.test_build_marts import true_shares
 from tests.subgroups.test_certainty import made_up_answers, made_up_subgroups
 
@@ -31,7 +31,7 @@ def landscape(*, spread: float, questions: int, options: int = 4) -> tuple[pd.Da
     items = pd.DataFrame({"item": [f"Q{number}" for number in range(questions)], "topic": "Trust"})
     found = diversity_intervals(distributions, posterior_table(distributions, subgroups), subgroups, items)
     found = found[found["dimension"] == "sex x age"]
-    topic = found[found["item"].isna()]
+    topic = found[found["topic"] == EVERY_TOPIC]
     return found.merge(pd.DataFrame(scores, columns=["item", "seen", "truth"]), on="item"), topic
 
 

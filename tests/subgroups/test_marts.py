@@ -253,10 +253,15 @@ def test_a_topic_s_score_is_the_mean_of_its_questions_with_the_interval_of_the_t
         ("Q1", "Trust", "sex", 0.0, 0.9, 0.2, 0.1),
         (None, "Trust", "sex", 0.3, 0.5, 0.35, 0.2),
         (None, "Family", "sex", 0.0, 0.1, 0.02, 0.01),
+        (None, "All topics", "sex", 0.2, 0.4, 0.3, 0.1),
     ]
     warehouse.given("diversity_intervals", DIVERSITY, intervals)
     found = warehouse.run("marts/landscape_topics", "topic dimension questions mds low high mds_expected mds_sampling")
-    assert found == [("Family", "sex", 1, 0.0, 0.0, 0.1, 0.02, 0.01), ("Trust", "sex", 2, pytest.approx(0.4), 0.3, 0.5, 0.35, 0.2)]
+    assert found == [
+        ("All topics", "sex", 3, pytest.approx(0.8 / 3), 0.2, 0.4, 0.3, 0.1),
+        ("Family", "sex", 1, 0.0, 0.0, 0.1, 0.02, 0.01),
+        ("Trust", "sex", 2, pytest.approx(0.4), 0.3, 0.5, 0.35, 0.2),
+    ]
 
 
 # pairs
