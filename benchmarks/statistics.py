@@ -5,7 +5,9 @@
 - simulation: studies of 40 subgroups (4 x 10 levels, cells of 30 to 400 respondents) x 60 questions. A population is made, surveyed, its targets and
   their certainty computed, a model's answers scored, and the primary statistic taken between the four levels. Cases: `equal` (the model says the
   country's mode or something else, alike for all levels), `planted` (one level's answers are spoilt), `informed` (equal, but the model knows the
-  cells' own modes, which the survey's posterior alone would take off the more the smaller a cell is), `unadjusted` (the same, scored by the targets).
+  cells' own modes, which the survey's posterior alone would take off the more the smaller a cell is), `unadjusted` (the same, scored by the targets),
+  `nmae` (`informed`, by the steps to the mode), `emd` (predicted shares stray alike from those of the cells), `emd_planted` (one level's further),
+  `emd_unadjusted` (`emd`, with what sampling adds).
 - changes: tables of 5 levels x 60 questions before and after with known standard deviations between levels: coverage of the change's interval,
   p below 0.05, and how often it is called no wider by more than 0.02 (at the margin itself that should be in one of twenty at most).
 - bootstrap: 2,000 replicates by question of 131 subgroups x 160 questions, in seconds.
@@ -24,8 +26,9 @@ import pandas as pd
 from fairlearn.metrics import MetricFrame
 from scipy.stats import kstest
 
+from tasks.fairness.distances import earth_movers_distance
 from tasks.fairness.intervals import question_weights, ratio_interval, ratio_replicates
-from tasks.fairness.knowledge import given_choice
+from tasks.fairness.scores import score_predictions
 from tasks.fairness.variance import between_levels, change_between_levels, permuted
 from tasks.subgroups.certainty import posterior_table
 
@@ -34,18 +37,36 @@ SIZES = np.array([30, 60, 120, 400])  # respondents of a cell, by level
 SUBGROUPS, ASKED = 131, 160
 REPLICATES, PEER_REPLICATES, DRAWS = 2000, 40, 500
 SPOILT = 0.25  # of the planted level's answers are drawn at random
-CASES = ("equal", "planted", "informed", "unadjusted")
-
+CASES = ("equal", "planted", "informed", "unadjusted", "nmae", "emd", "emd_planted", "emd_unadjusted")
+SCORED_BY = {"unadjusted": "accuracy", "nmae": "nmae_adjusted", "emd": "emd_adjusted", "emd_planted": "emd_adjusted", "emd_unadjusted": "emd"}
+STRAYS, STRAYS_SPOILT = 0.6, 0.8  # of predicted shares, standard deviation on the logit scale
 CHANGES = ((0.0, 0.0), (0.02, 0.02), (0.05, 0.05), (0.02, 0.08), (0.02, 0.04), (0.05, 0.07), (0.08, 0.02))
 
 
 class Survey(NamedTuple):
-    """Cells are [questions, levels, partners]; `probabilities` has the options as its last axis."""
+    """By cell: [questions, levels, partners]; `truth`, `shares`, `posterior` and `probabilities` (to be the mode) by option, too."""
 
-    mode: np.ndarray
-    national: np.ndarray
-    target: np.ndarray
+    truth: np.ndarray
+    shares: np.ndarray
+    effective_n: np.ndarray
+    posterior: np.ndarray
     probabilities: np.ndarray
+    national: np.ndarray
+
+    @property
+    def mode(self) -> np.ndarray:
+        modes: np.ndarray = self.truth.argmax(axis=3)
+        return modes
+
+    @property
+    def target(self) -> np.ndarray:
+        targets: np.ndarray = self.shares.argmax(axis=3)
+        return targets
+
+
+class Answers(NamedTuple):
+    choice: np.ndarray
+    shares: np.ndarray
 
 
 def main() -> None:
@@ -71,14 +92,11 @@ def simulate(case: str, *, studies: int, seed: int = 5) -> dict[str, Any]:
     rows, truths, certain = [], [], []
     for _ in range(studies):
         survey = made_up_survey(generator, sizes=SIZES)
-        choice = answers(survey, case, generator)
-        plain = np.take_along_axis(survey.probabilities, choice[..., None], axis=3)[..., 0]
-        question = np.repeat(np.arange(QUESTIONS), LEVELS * PARTNERS)
-        scored = given_choice(plain.ravel(), question * OPTIONS + choice.ravel(), question).reshape(choice.shape).mean(axis=2)
-        scored = (choice == survey.target).mean(axis=2) if case == "unadjusted" else scored
-        found = between_levels(scored, draws=DRAWS, generator=generator)
-        rows.append([found.value, found.low, found.high, found.p, permuted(scored, draws=DRAWS, generator=generator)])
-        truths.append((choice == survey.mode).mean(axis=(0, 2)))
+        given = answers(survey, case, generator)
+        scores = scored(survey, given, SCORED_BY.get(case, "accuracy_adjusted")).mean(axis=2)
+        found = between_levels(scores, draws=DRAWS, generator=generator)
+        rows.append([found.value, found.low, found.high, found.p, permuted(scores, draws=DRAWS, generator=generator)])
+        truths.append(true_scores(survey, given, SCORED_BY.get(case, "accuracy")).mean(axis=(0, 2)))
         said = np.take_along_axis(survey.probabilities, survey.target[..., None], axis=3)[..., 0]
         certain.append([said.mean(), (survey.target == survey.mode).mean(), *_binned(said, survey.target == survey.mode)])
     return {"case": case, "studies": studies} | _summary(np.array(rows), np.array(truths)) | _calibration(np.array(certain))
@@ -99,14 +117,55 @@ def made_up_survey(generator: np.random.Generator, *, sizes: np.ndarray) -> Surv
     distributions = rows.assign(position=rows["code"], share=shares.ravel(), effective_n=effective_n)
     subgroups = pd.DataFrame({"subgroup_id": names, "weight_share": [1, *(n.ravel() / n.sum())], "unseen": False})
     subgroups["parents"] = [[], *[["all"]] * (len(names) - 1)]
-    table = posterior_table(distributions, subgroups)["mode_probability"].to_numpy().reshape(QUESTIONS, len(names), OPTIONS)
-    probabilities = table[:, 1:].reshape(truth.shape)
-    return Survey(truth.argmax(axis=3), np.broadcast_to(national.argmax(axis=3), truth.shape[:3]), cells.argmax(axis=3), probabilities)
+    table = posterior_table(distributions, subgroups)
+    posterior, probabilities = (
+        table[name].to_numpy().reshape(QUESTIONS, len(names), OPTIONS)[:, 1:].reshape(truth.shape) for name in ("posterior", "mode_probability")
+    )
+    said = np.broadcast_to(national.argmax(axis=3), truth.shape[:3])
+    return Survey(truth, cells, np.broadcast_to(n, truth.shape[:3]), posterior, probabilities, said)
 
 
-def answers(survey: Survey, case: str, generator: np.random.Generator) -> np.ndarray:
-    """What the model chooses: the country's mode (informed: the cell's) as often as the question is easy, else any option."""
-    known = survey.mode if case in ("informed", "unadjusted") else survey.national
+def scored(survey: Survey, given: Answers, metric: str) -> np.ndarray:
+    """As a run scores it: [questions, levels, partners]."""
+    size, cells = survey.mode.size, survey.mode.shape
+    place = np.arange(size)
+    key = {"item": place // (LEVELS * PARTNERS), "subgroup_id": place, "split": "ood_test"}
+    by_option = {"shares": survey.shares, "posterior": survey.posterior}
+    target = survey.target.ravel()
+    pairs = pd.DataFrame(
+        key
+        | {"topic": "", "scale": "ordinal", "effective_n": survey.effective_n.ravel(), "mode_certainty": 0.5, "differs": False, "weight_share": 1.0}
+        | {"code": target, "tied_codes": target[:, None].tolist()}
+        | {name: list(table.reshape(size, OPTIONS)) for name, table in by_option.items()}
+    )
+    answered = {"codes": [np.arange(OPTIONS)] * size, "probabilities": list(given.shares.reshape(size, OPTIONS)), "choice": given.choice.ravel()}
+    predictions = pd.DataFrame(key | {"model": "made up", "reader": "likelihood", "variant": "plain"} | answered)
+    return score_predictions(predictions, pairs)[metric].to_numpy().reshape(cells)
+
+
+def true_scores(survey: Survey, given: Answers, metric: str) -> np.ndarray:
+    """Against the population: [questions, levels, partners]."""
+    if metric.startswith("emd"):
+        found = earth_movers_distance(given.shares.reshape(-1, OPTIONS), survey.truth.reshape(-1, OPTIONS))
+        return found.reshape(given.choice.shape)
+    away: np.ndarray = np.abs(given.choice - survey.mode)
+    return away / (OPTIONS - 1) if metric.startswith("nmae") else away == 0
+
+
+def answers(survey: Survey, case: str, generator: np.random.Generator) -> Answers:
+    if case.startswith("emd"):
+        spread = np.full((LEVELS, 1, 1), STRAYS)
+        spread[0] = STRAYS_SPOILT if case == "emd_planted" else STRAYS
+        odds = survey.truth * np.exp(spread * generator.normal(size=survey.truth.shape))
+        shares = odds / odds.sum(axis=-1, keepdims=True)
+        return Answers(shares.argmax(axis=3), shares)
+    choice = choices(survey, case, generator)
+    return Answers(choice, np.eye(OPTIONS)[choice])
+
+
+def choices(survey: Survey, case: str, generator: np.random.Generator) -> np.ndarray:
+    """The country's mode (informed: the cell's) as often as the question is easy, else any option."""
+    known = survey.mode if case in ("informed", "unadjusted", "nmae") else survey.national
     easy = generator.uniform(0.4, 0.95, size=(QUESTIONS, 1, 1))
     drawn = generator.integers(0, OPTIONS, size=known.shape)
     choice = np.where(generator.random(known.shape) < easy, known, drawn)

@@ -15,6 +15,7 @@ from prefect.runtime import flow_run
 from flows.finetune import finetune_elsewhere
 from flows.run import StudyRun, open_run
 from tasks.errors import InputError
+from tasks.evaluation.served import spent_by
 from tasks.evaluation.steps import (
     ask_server,
     calibrate_judge,
@@ -105,13 +106,13 @@ def _asked_here(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[FileSet]:
     trains = run.study.training.objective != "none"
     predictions = [run.step(score_model, "base", pairs, base, run.study, not trains)]
     _gate(run, "base_predictions", pairs, predictions[-1])
-    compared = _compared(run, "base", pairs, marts, model=base, base=base)
+    compared = _compared(run, "base", pairs, marts, model=base, base=base, before=[])
     if trains:
         tuned = [*base, _finetuned(run, "tuned", pairs, base=base).adopted_into(run.folder)]
         _gate(run, "training", tuned[-1])
         predictions.append(run.step(score_model, "tuned", pairs, tuned, run.study, True))
         _gate(run, "tuned_predictions", pairs, predictions[-1])
-        compared += _compared(run, "tuned", pairs, marts, model=tuned, base=base)
+        compared += _compared(run, "tuned", pairs, marts, model=tuned, base=base, before=compared)
         predictions += _trained_on_everybody(run, pairs, base=base) if run.study.evaluation.order0 else []
     if compared:
         run.step(tabulate_comparison, pairs, [*predictions, *compared], run.study)
@@ -132,23 +133,27 @@ def _trained_on_everybody(run: StudyRun, pairs: FileSet, *, base: list[FileSet])
     return [predictions]
 
 
-def _compared(run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet]) -> list[FileSet]:
-    """Other readers, other words and free answers, as far as the study asks for them."""
+def _compared(
+    run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet], before: list[FileSet]
+) -> list[FileSet]:
+    """Other readers, other words and free answers, as far as the study asks for them. `before`: steps that may have asked a server."""
     asked = run.study.evaluation
     made = []
     if asked.other_readers or asked.variants:
         made.append(run.step(compare_model, name, pairs, marts, model, run.study))
         _gate(run, f"{name}_comparison", pairs, made[-1])
     if asked.open_ended:
-        made.append(_answered_freely(run, name, pairs, marts, model=model, base=base))
+        made.append(_answered_freely(run, name, pairs, marts, model=model, base=base, before=before))
     return made
 
 
-def _answered_freely(run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet]) -> FileSet:
-    """Texts, what the judge makes of them, and how good the judge is."""
-    run.step(calibrate_judge, base, run.study, run.workspace)
-    responses = run.step(respond, name, pairs, marts, model, run.study, run.workspace)
-    return run.step(judge_responses, name, responses, marts, base, run.study, run.workspace)
+def _answered_freely(
+    run: StudyRun, name: str, pairs: FileSet, marts: FileSet, *, model: list[FileSet], base: list[FileSet], before: list[FileSet]
+) -> FileSet:
+    """Texts, what the judge makes of them, and how good the judge is: one budget for all that asks a server."""
+    calibration = run.step(calibrate_judge, base, run.study, run.workspace, spent_by(before))
+    responses = run.step(respond, name, pairs, marts, model, run.study, run.workspace, spent_by([*before, calibration]))
+    return run.step(judge_responses, name, responses, marts, base, run.study, run.workspace, spent_by([*before, calibration, responses]))
 
 
 def _asked_of_a_server(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[FileSet]:
@@ -163,7 +168,7 @@ def _asked_of_a_server(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[Fi
             _gate(run, "base_comparison", pairs, others)
             compared.append(others)
     if run.study.evaluation.open_ended:
-        compared.append(_answered_freely(run, "base", pairs, marts, model=[], base=[]))
+        compared.append(_answered_freely(run, "base", pairs, marts, model=[], base=[], before=[answers]))
     if compared:
         run.step(tabulate_comparison, pairs, [*predictions, *compared], run.study)
     return predictions

@@ -43,6 +43,15 @@ class FileSet(BaseModel):
         (name,) = self.files
         return self.path(name)
 
+    def with_files(self, names: list[str]) -> "FileSet":
+        """This, and other files of its folder."""
+        return file_set(Path(self.folder), [*self.files, *names], rows=self.rows) if names else self
+
+    def table(self) -> pd.DataFrame:
+        """The one table of the set, whatever is beside it."""
+        (name,) = (name for name in self.files if name.endswith(".parquet"))
+        return pd.read_parquet(self.path(name))
+
     def read(self, table: str, *, under: str = "tables") -> pd.DataFrame:
         """A table of the set as a frame."""
         return pd.read_parquet(self.path(f"{under}/{table}.parquet"))

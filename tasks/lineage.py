@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from tasks.files import FileSet
-from tasks.policy import PLACES, ContentKey, identity
+from tasks.policy import LEFT_OUT, ContentKey, identity
 from tasks.registry import REGISTRY, Registry
 
 TABLES = (
@@ -133,7 +133,7 @@ def told_to(function: Callable[..., Any], arguments: tuple[Any, ...], *, key: ob
     """What a step is told beside files: plain values and settings by their names, of a study the sections that count."""
     sections = key.sections if isinstance(key, ContentKey) else ()
     named = dict(zip(inspect.signature(function).parameters, arguments, strict=False))
-    return {name: identity(value, sections) for name, value in named.items() if name not in PLACES and not list(_file_sets((value,)))}
+    return {name: identity(value, sections) for name, value in named.items() if name not in LEFT_OUT and not list(_file_sets((value,)))}
 
 
 def _file_sets(value: Any) -> Iterator[FileSet]:

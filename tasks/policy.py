@@ -14,8 +14,8 @@ from tasks.errors import BudgetError, GateError, InputError
 from tasks.files import FileSet, file_set, hash_of
 from tasks.study import Study
 
-# Where a result is put does not change what it is.
-PLACES = ("folder", "workspace")
+# Where a result is put, and what was spent before, does not change what it is.
+LEFT_OUT = ("folder", "workspace", "before")
 STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
@@ -29,7 +29,7 @@ class ContentKey:
     read: tuple[Path, ...]
 
     def __call__(self, _: Any, parameters: Mapping[str, Any]) -> str:
-        inputs = {name: identity(value, self.sections) for name, value in parameters.items() if name not in PLACES}
+        inputs = {name: identity(value, self.sections) for name, value in parameters.items() if name not in LEFT_OUT}
         shipped = [(file_set(path, ["."]) if path.is_dir() else file_set(path.parent, [path.name])).content_key for path in self.read]
         return f"{self.name}-{hash_of([self.name, self.version, inputs, shipped])}"
 

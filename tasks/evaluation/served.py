@@ -1,16 +1,19 @@
 """What a served model answers: asked once for each prompt, then read by its first token and as generated.
 
-    answers = ask_server(asked, served, cache=cache, ledger=ledger)          # one row per prompt
+    till = Till(registry, study, before=spent_by([]))
+    answers = till.ask(asked, served)                                # one row per prompt
     predictions = read_answers(asked, answers, model="base")
+    till.leave("test_pairs", folder)                                 # server/test_pairs.json: what it took
 
 Asking is slow, costs money and may stop midway; reading is neither, and can be done again.
 """
 
 import json
-from collections.abc import Callable, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,26 +21,67 @@ import pandas as pd
 from tasks.evaluation.asking import Marts, Variant, asked_pairs, compared_pairs, labels_of, reworded_pairs
 from tasks.evaluation.backends.answers import Answer, Token, Usage
 from tasks.evaluation.backends.cache import AnswerCache
-from tasks.evaluation.backends.ledger import Ledger
+from tasks.evaluation.backends.ledger import NOTHING, Ledger
 from tasks.evaluation.backends.openai_server import Access, ServedModel, ask_all
 from tasks.evaluation.open_ended import MOST_TOKENS, responses_frame
 from tasks.evaluation.predictions import predictions_frame
 from tasks.evaluation.reading import first_token_probabilities, one_hot, read_text
 from tasks.files import FileSet, file_set, write_json, write_table
 from tasks.study import Study
-from tasks.study_evaluation import BudgetSection
 
-USAGE = "server.json"
-
-
+USAGE = "server"  # the folder of what steps took
+COUNTED = ("empty", "without_log_probabilities")
 CONTROLS: tuple[Variant, ...] = ("plain", "blank_persona", "permuted_persona")
 
 
-class Asked(NamedTuple):
-    """`answers`: prompt, text, finish, tokens (JSON; null without log-probabilities); `usage`: what asking took, for the run's folder."""
+class Till:
+    """Where a step asks servers: answers are kept in the workspace's registry, and the study's budget holds, `before` of which is taken."""
 
-    answers: pd.DataFrame
-    usage: dict[str, Any]
+    def __init__(self, registry: Path, study: Study, *, before: Usage) -> None:
+        self._registry, self._section, self._before = registry, study.evaluation, before
+        self._usages: list[dict[str, Any]] = []
+
+    def ask(self, asked: pd.DataFrame, served: ServedModel) -> pd.DataFrame:
+        """Every prompt once: prompt, text, finish, tokens (JSON; null without log-probabilities). Raises what `ask_all` raises: then nothing is
+        read, and what was answered is kept."""
+        ledger = Ledger(self._section.budget, prices=self._section.server.prices, before=self._before)
+        with AnswerCache(self._registry) as cache:
+            answered = ask_all(list(asked["prompt"]), served=served, cache=cache, ledger=ledger)
+        self._before += ledger.spent
+        self._usages.append(_usage(answered, served, ledger))
+        return _answers_frame(answered)
+
+    def leave(self, step: str, folder: Path) -> list[str]:
+        """server/<step>.json, when the step asked; the file's name, if any."""
+        usage = summed_usage(self._usages)
+        if usage is None:
+            return []
+        name = f"{USAGE}/{step}.json"
+        write_json(folder / name, {key: self._usages[0][key] for key in ("model", "parameters")} | usage)
+        return [name]
+
+
+def spent_by(steps: Iterable[FileSet]) -> Usage:
+    """What these steps took of the study's budget, by what they left."""
+    names = [step.path(name) for step in steps for name in step.files if name.startswith(f"{USAGE}/")]
+    return sum((Usage.model_validate(json.loads(path.read_text(encoding="utf-8"))["spent"]) for path in names), NOTHING)
+
+
+def summed_usage(usages: Sequence[Mapping[str, Any]]) -> dict[str, Any] | None:
+    """What several askings took; None for none."""
+    if not usages:
+        return None
+    failed: Counter[str] = Counter()
+    for usage in usages:
+        failed.update(usage["failed_attempts"])
+    found: dict[str, Any] = {name: _added([usage[name] for usage in usages]) for name in ("answers", "spent")}
+    return found | {"failed_attempts": dict(failed)} | {name: sum(usage[name] for usage in usages) for name in COUNTED}
+
+
+def _added(taken: Sequence[Mapping[str, float | None]]) -> dict[str, float | None]:
+    """No total cost where a part has none."""
+    columns = {name: [part[name] for part in taken] for name in (*Usage.model_fields, "cost")}
+    return {name: None if None in held else sum(value for value in held if value is not None) for name, held in columns.items()}
 
 
 def served_of(study: Study, access: Access) -> ServedModel:
@@ -68,23 +112,10 @@ def compare(pairs: pd.DataFrame, marts: Marts, answers: pd.DataFrame, study: Stu
     return pd.concat([*(rows for reader, rows in plain.items() if reader != usual), reworded.get(usual, reworded["generated"].head(0))])
 
 
-def ask_within(asked: pd.DataFrame, served: ServedModel, *, registry: Path, budget: BudgetSection) -> Asked:
-    """`ask_server` with the answers kept in a registry, under a budget."""
-    with AnswerCache(registry) as cache:
-        return ask_server(asked, served, cache=cache, ledger=Ledger(budget, prices=served.settings.prices))
-
-
-def ask_server(asked: pd.DataFrame, served: ServedModel, *, cache: AnswerCache, ledger: Ledger) -> Asked:
-    """Every prompt once. Raises what `ask_all` raises: then nothing is read, and what was answered is kept."""
-    answered = ask_all(list(asked["prompt"]), served=served, cache=cache, ledger=ledger)
-    return Asked(_answers_frame(answered), _usage(answered, served, ledger))
-
-
-def write_answers(asked: Asked, *, folder: Path) -> FileSet:
-    """tables/server_answers.parquet and server.json."""
-    write_table(asked.answers, folder / "tables" / "server_answers.parquet")
-    write_json(folder / USAGE, asked.usage)
-    return file_set(folder, ["tables/server_answers.parquet", USAGE], rows={"server_answers": len(asked.answers)})
+def write_answers(answers: pd.DataFrame, till: Till, *, folder: Path) -> FileSet:
+    """tables/server_answers.parquet and server/test_pairs.json."""
+    write_table(answers, folder / "tables" / "server_answers.parquet")
+    return file_set(folder, ["tables/server_answers.parquet", *till.leave("test_pairs", folder)], rows={"server_answers": len(answers)})
 
 
 def read_answers(asked: pd.DataFrame, answers: pd.DataFrame, *, model: str) -> dict[str, pd.DataFrame]:
@@ -94,20 +125,20 @@ def read_answers(asked: pd.DataFrame, answers: pd.DataFrame, *, model: str) -> d
     return {reader: predictions_frame(asked, shares, model=model, reader=reader) for reader, shares in read.items()}
 
 
-def judging(served: ServedModel, *, registry: Path, budget: BudgetSection) -> Callable[[pd.DataFrame], list[np.ndarray]]:
+def judging(served: ServedModel, till: Till) -> Callable[[pd.DataFrame], list[np.ndarray]]:
     """A served model as a judge (tasks/evaluation/judge.py), by its log-probabilities where there are any."""
 
     def asks(rows: pd.DataFrame) -> list[np.ndarray]:
-        read = _probabilities(rows, ask_within(rows, served, registry=registry, budget=budget).answers)
+        read = _probabilities(rows, till.ask(rows, served))
         return read[headline_reader(read)]
 
     return asks
 
 
-def respond(asked: pd.DataFrame, served: ServedModel, *, registry: Path, budget: BudgetSection) -> pd.DataFrame:
+def respond(asked: pd.DataFrame, served: ServedModel, till: Till) -> pd.DataFrame:
     """Free answers (tasks/evaluation/open_ended.py)."""
     freely = replace(served, settings=served.settings.model_copy(update={"answer_tokens": MOST_TOKENS}))
-    answers = ask_within(asked, freely, registry=registry, budget=budget).answers.set_index("prompt")
+    answers = till.ask(asked, freely).set_index("prompt")
     return responses_frame(asked, list(answers["text"].loc[list(asked["prompt"])]), model="base")
 
 
@@ -144,7 +175,7 @@ def _answers_frame(answered: dict[str, Answer]) -> pd.DataFrame:
 
 
 def _usage(answered: dict[str, Answer], served: ServedModel, ledger: Ledger) -> dict[str, Any]:
-    """`answers`: what the answers that are used took, whenever they were given; `spent`: with every attempt of this run that failed."""
+    """`answers`: what the answers that are used took, whenever they were given; `spent`: with every attempt that failed since."""
     total = sum((answer.usage or Usage(requests=1) for answer in answered.values()), Usage())
     return {
         "model": served.name,

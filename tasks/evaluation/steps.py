@@ -11,6 +11,8 @@ from prefect.blocks.system import Secret
 
 from tasks.evaluation import baselines, comparison, judge, open_ended, served
 from tasks.evaluation.asking import Marts, compared_pairs
+from tasks.evaluation.backends.answers import Usage
+from tasks.evaluation.backends.ledger import NOTHING
 from tasks.evaluation.backends.openai_server import KEY, URL, Access, ServedModel, access_from
 from tasks.evaluation.microdata import read_microdata
 from tasks.evaluation.predictions import write_predictions
@@ -73,13 +75,14 @@ def compare_model(name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet
     return write_predictions(made, name=f"{name}_comparison", folder=folder)
 
 
-@task(name="ask the server", cache_key_fn=content_key("ask", version=2, sections=(*SECTIONS, "dimensions")), **STORED, **TRIED_AGAIN)
+@task(name="ask the server", cache_key_fn=content_key("ask", version=3, sections=(*SECTIONS, "dimensions")), **STORED, **TRIED_AGAIN)
 def ask_server(pairs: FileSet, marts: FileSet, study: Study, workspace: Path, folder: Path) -> FileSet:
     """Every prompt that a served model is asked, controls and variants included; answers are kept in the workspace as they come."""
     asked = served.everything_asked(pairs.read("pairs"), _marts(marts), study)
-    made = served.ask_within(asked, served.served_of(study, _access()), registry=workspace / REGISTRY, budget=study.evaluation.budget)
-    get_run_logger().info("%d answers, %s", len(made.answers), made.usage["answers"])
-    return served.write_answers(made, folder=folder)
+    till = served.Till(workspace / REGISTRY, study, before=NOTHING)
+    answers = till.ask(asked, served.served_of(study, _access()))
+    get_run_logger().info("%d answers", len(answers))
+    return served.write_answers(answers, till, folder=folder)
 
 
 @task(name="read the server's answers", cache_key_fn=content_key("read-answers", version=1, sections=SECTIONS), **STORED, **TRIED_AGAIN)
@@ -99,7 +102,7 @@ def compare_served(pairs: FileSet, marts: FileSet, answers: FileSet, study: Stud
 @task(name="tabulate agreement", cache_key_fn=content_key("agreement", version=1, sections=("seed",)), **STORED, **TRIED_AGAIN)
 def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study, folder: Path) -> FileSet:
     """tables/agreement.parquet and tables/robustness.parquet from all predictions, those of the comparisons included."""
-    together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
+    together = pd.concat([one.table() for one in predictions], ignore_index=True)
     return comparison.write_comparison(together, pairs.read("pairs"), seed=study.seed, folder=folder)
 
 
@@ -107,16 +110,25 @@ def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study
     name="ask without options",
     task_run_name="ask without options: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("respond", version=3, sections=SECTIONS),
+    cache_key_fn=content_key("respond", version=4, sections=SECTIONS),
     **STORED,
     **TRIED_AGAIN,
 )
 def respond(
-    name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet, model: list[FileSet], study: Study, workspace: Path, folder: Path
+    name: Literal["base", "tuned"],
+    pairs: FileSet,
+    marts: FileSet,
+    model: list[FileSet],
+    study: Study,
+    workspace: Path,
+    before: Usage,
+    folder: Path,
 ) -> FileSet:
-    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one."""
+    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one. `before`: taken of
+    the study's budget before."""
     chosen = compared_pairs(pairs.read("pairs"), size=study.evaluation.compared_pairs, seed=study.seed)
     asked = open_ended.open_pairs(chosen, _marts(marts), study)
+    till = served.Till(workspace / REGISTRY, study, before=before)
     if model:
         from tasks.evaluation import scoring
         from tasks.training.model import load_model
@@ -125,44 +137,55 @@ def respond(
         loaded = load_model(Path(model[0].folder), study.model, adapter=adapter)
         made = scoring.respond(asked, loaded, job=scoring.job_of(study, model=name, controls=False))
     else:
-        made = served.respond(asked, served.served_of(study, _access()), registry=workspace / REGISTRY, budget=study.evaluation.budget)
-    return open_ended.write_responses(made, name=name, folder=folder)
+        made = served.respond(asked, served.served_of(study, _access()), till)
+    return open_ended.write_responses(made, name=name, folder=folder).with_files(till.leave(f"free_answers_{name}", folder))
 
 
 @task(
     name="judge free answers",
     task_run_name="judge free answers: {name}",
     tags=["gpu"],
-    cache_key_fn=content_key("judge", version=1, sections=SECTIONS),
+    cache_key_fn=content_key("judge", version=2, sections=SECTIONS),
     **STORED,
     **TRIED_AGAIN,
 )
 def judge_responses(
-    name: Literal["base", "tuned"], responses: FileSet, marts: FileSet, base: list[FileSet], study: Study, workspace: Path, folder: Path
+    name: Literal["base", "tuned"],
+    responses: FileSet,
+    marts: FileSet,
+    base: list[FileSet],
+    study: Study,
+    workspace: Path,
+    before: Usage,
+    folder: Path,
 ) -> FileSet:
     """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless that, or the judge whom the study names, is served."""
-    texts = open_ended.with_questions(pd.read_parquet(responses.only()), _marts(marts))
-    judged = judge.judge_texts(texts, _judge(base, study, workspace), seed=study.seed)
-    return write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
+    till = served.Till(workspace / REGISTRY, study, before=before)
+    texts = open_ended.with_questions(responses.table(), _marts(marts))
+    judged = judge.judge_texts(texts, _judge(base, study, till), seed=study.seed)
+    made = write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
+    return made.with_files(till.leave(f"judging_{name}", folder))
 
 
 @task(
     name="calibrate the judge",
     tags=["gpu"],
-    cache_key_fn=content_key("calibrate", version=1, sections=SECTIONS, read=(judge.CALIBRATION,)),
+    cache_key_fn=content_key("calibrate", version=2, sections=SECTIONS, read=(judge.CALIBRATION,)),
     **STORED,
     **TRIED_AGAIN,
 )
-def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, folder: Path) -> FileSet:
+def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, before: Usage, folder: Path) -> FileSet:
     """tables/judge.parquet: how the judge does on the labelled texts; `usable` is for the report to heed."""
-    return judge.write_calibration(judge.calibrate(_judge(base, study, workspace), seed=study.seed), folder=folder)
+    till = served.Till(workspace / REGISTRY, study, before=before)
+    made = judge.write_calibration(judge.calibrate(_judge(base, study, till), seed=study.seed), folder=folder)
+    return made.with_files(till.leave("calibration", folder))
 
 
-def _judge(base: list[FileSet], study: Study, workspace: Path) -> judge.Asks:
+def _judge(base: list[FileSet], study: Study, till: served.Till) -> judge.Asks:
     name = study.model.served_name if study.evaluation.judge == "base" else study.evaluation.judge.removeprefix(SERVED)
     if name:
         model = ServedModel(name, _access(), study.evaluation.server)
-        return served.judging(model, registry=workspace / REGISTRY, budget=study.evaluation.budget)
+        return served.judging(model, till)
     from tasks.evaluation import scoring
 
     return scoring.judging(Path(base[0].folder), job=scoring.job_of(study, model="base", controls=False))

@@ -6,6 +6,9 @@ Where two distributions are compared, each row is renormalised to 1 first.
 import numpy as np
 from scipy.special import erf, xlogy
 
+POOLED_PAIRS = 10  # what is known of all questions counts like so many pairs of each
+SMALLEST = 1e-12
+
 
 def renormalised(rows: np.ndarray) -> np.ndarray:
     """NaN where there is nothing to divide: an answer that could not be read."""
@@ -44,21 +47,43 @@ def jensen_shannon(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return distance
 
 
-def sampling_floor(predicted: np.ndarray, observed: np.ndarray, *, effective_n: np.ndarray) -> np.ndarray:
-    """What sampling `effective_n` [pairs] respondents adds to the earth mover's distance of each pair.
+def sampling_floor(predicted: np.ndarray, observed: np.ndarray, *, effective_n: np.ndarray, questions: np.ndarray) -> np.ndarray:
+    """What sampling `effective_n` [pairs] respondents adds on average to the earth mover's distance of each pair. `questions` count from 0.
 
-    A cumulative share F is observed with standard error s = sqrt(F (1 - F) / n), and a distance x is then seen as E|x + s Z| = s sqrt(2 / pi)
-    exp(-x^2 / 2 s^2) + x erf(x / s sqrt 2) (folded normal: Leone, Nelson and Nottingham 1961). Where the prediction is right this is the multinomial
-    floor, sum of s sqrt(2 / pi) / (K - 1); far from it, noise adds nothing. x is the observed distance less half of its noise,
-    sqrt(max(x^2 - s^2 / 2, 0)): then the bias that is left, -0.2 to 0.3 s, depends least on n.
+    A cumulative share F is observed with standard error s = sqrt(F (1 - F) / n). Where the prediction is right that adds s sqrt(2 / pi), the
+    multinomial floor; far from it, nothing. How far predictions are from the population is not known of one pair, but of a question's pairs: their
+    differences there have a mean m and a variance t^2, those seen t^2 + s^2. E|N(m, t^2 + s^2)| - E|N(m, t^2)| is then added (folded normal: Leone,
+    Nelson and Nottingham 1961), to pairs of any n alike what it takes to put them on one footing. t^2 is a moment estimate, as of a meta-analysis
+    (DerSimonian and Laird 1986), each question moved towards all of them as by POOLED_PAIRS pairs.
     """
-    n = effective_n[:, None]
+    n, difference = effective_n[:, None], _cumulative_difference(predicted, observed)
     below = (n * np.cumsum(renormalised(observed), axis=1)[:, :-1] + 0.5) / (n + 1)
-    error = np.sqrt(np.clip(below * (1 - below), 0, None) / n)
-    free = np.sqrt(np.maximum(_cumulative_difference(predicted, observed) ** 2 - error**2 / 2, 0))
-    seen = error * np.sqrt(2 / np.pi) * np.exp(-((free / error) ** 2) / 2) + free * erf(free / error / np.sqrt(2))
-    added: np.ndarray = (seen - free).sum(axis=1) / (predicted.shape[1] - 1)
-    return added
+    noise = np.clip(below * (1 - below), 0, None) / n  # s^2: [pairs, options - 1]
+    weights = 1 / (noise.mean(axis=0) + noise)
+    totals = _by_question(weights, questions)
+    means = _by_question(weights * difference, questions) / totals
+    free = 1 - weights / totals[questions]  # of a pair's deviation from its question's mean
+    spread = _by_question(weights * ((difference - means[questions]) ** 2 - noise * free), questions)
+    measured = _by_question(weights * free, questions)
+    usual = POOLED_PAIRS * weights.mean(axis=0)
+    pooled = spread.sum(axis=0) / np.maximum(measured.sum(axis=0), SMALLEST)
+    variances = np.maximum((spread + usual * pooled) / (measured + usual), 0)[questions]
+    added = _folded(means[questions], variances + noise) - _folded(means[questions], variances)
+    floor: np.ndarray = added.sum(axis=1) / (predicted.shape[1] - 1)
+    return floor
+
+
+def _by_question(values: np.ndarray, questions: np.ndarray) -> np.ndarray:
+    """Sums: [questions, columns]."""
+    return np.stack([np.bincount(questions, weights=column) for column in values.T], axis=1)
+
+
+def _folded(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
+    """E|N(mean, variance)|."""
+    deviation = np.sqrt(np.maximum(variance, SMALLEST))
+    ratio = mean / deviation
+    expected: np.ndarray = deviation * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + mean * erf(ratio / np.sqrt(2))
+    return expected
 
 
 def _cumulative_difference(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:

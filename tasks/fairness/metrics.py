@@ -33,7 +33,7 @@ SMALLEST_DENOMINATOR = 0.02
 def write_metrics(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *, plan: Plan, folder: Path) -> FileSet:
     """tables/{predictions, metrics, metrics_by_topic, disparities}.parquet from the predictions of every model."""
     asked = pairs.read("pairs")
-    together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
+    together = pd.concat([one.table() for one in predictions], ignore_index=True)
     subgroups = marts.read("subgroups")
     scores = score_predictions(together, asked)
     metrics = measure(pd.concat([scores, ceiling_scores(asked)], ignore_index=True), subgroups, plan=plan)
@@ -78,7 +78,9 @@ def measure_by_topic(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Pla
         groupings = _groupings(rows, subgroups)
         grouped = _Grouped(rows, groupings[~groupings["dimension"].isin(["all", "topic"])])
         weights = question_weights(len(grouped.items), replicates=plan.replicates, generator=plan.generator("metrics", "topic"))
-        parts += [found.assign(topic=topic) for found in _means(grouped, weights=weights, level=plan.level, metrics=METRICS, weightings=("pairs",))]
+        parts += [
+            found.assign(topic=str(topic)) for found in _means(grouped, weights=weights, level=plan.level, metrics=METRICS, weightings=("pairs",))
+        ]
     measured = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TOPIC_COLUMNS)
     return measured[TOPIC_COLUMNS].sort_values(TOPIC_COLUMNS[:7], ignore_index=True)
 

@@ -53,7 +53,7 @@ def write_overlap(pairs: FileSet, marts: FileSet, predictions: list[FileSet], *,
     whole = {name: marts.read(name) for name in ("distributions", "targets", "subgroups", "items")}
     halves = {name: marts.read(name, under="halves") for name in ("half_distributions", "half_targets")}
     tables = Tables(asked=pairs.read("pairs"), **whole, **halves)
-    together = pd.concat([pd.read_parquet(one.only()) for one in predictions], ignore_index=True)
+    together = pd.concat([one.table() for one in predictions], ignore_index=True)
     kin = kin_of(tables.asked, tables.subgroups, marts.read("kinship"), section=study.split)
     rows = audit(tables, together, kin, study=study, plan=plan)
     for name, table in {"overlap": rows, "overlap_subgroups": kin}.items():

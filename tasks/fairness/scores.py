@@ -2,8 +2,9 @@
 
 Positions are ranks on the question's scale, among the options fielded (K of them). Nominal questions have no distance: NMAE and EMD are NaN there.
 The `adjusted` metrics take the target's noise off: accuracy and NMAE by the probability of each option to be the population's mode, given the survey
-and the model's choice (tasks/fairness/knowledge.py), EMD by what sampling adds to it. `accuracy_certain` is over pairs of a mode certainty of at
-least CERTAIN, `accuracy_differs` over those of them whose target is not the country's modal answer; elsewhere they are NaN.
+and the model's choice (tasks/fairness/knowledge.py), EMD by what sampling adds to it on average (tasks/fairness/distances.py). `accuracy_certain` is
+over pairs of a mode certainty of at least CERTAIN, `accuracy_differs` over those of them whose target is not the country's modal answer; elsewhere
+they are NaN.
 """
 
 from typing import Any
@@ -23,6 +24,7 @@ CONFIDENCE = "confidence"  # the choice's share of the probability on the option
 CERTAIN = 0.9
 TEST_SPLITS = ("id_test", "ood_test")
 KEYS = ["item", "subgroup_id", "split"]
+CONTENDER = ["model", "reader", "variant", "split"]
 OF_PAIRS = ["topic", "scale", "shares", "posterior", "effective_n", "mode_certainty", "differs", "tied_codes", "code", "weight_share"]
 GUESSES = "chance"  # its choice is drawn, so it scores what it can expect
 
@@ -45,7 +47,7 @@ def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
     if unscored:
         raise ValueError(f"{unscored} of {len(joined)} predictions have no finite probabilities above zero; they would vanish from the means")
     known = pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)
-    for _, rows in joined[joined["model"] != GUESSES].groupby(["model", "reader", "variant", "split"]):
+    for _, rows in joined[joined["model"] != GUESSES].groupby(CONTENDER):
         known.loc[rows.index, ["accuracy_adjusted", "nmae_adjusted"]] = _given_choices(known.loc[rows.index], rows["choice"])
     return known
 
@@ -66,7 +68,7 @@ def _given_choices(scores: pd.DataFrame, choices: pd.Series) -> np.ndarray:
 def _scores(rows: pd.DataFrame) -> pd.DataFrame:
     """Of predictions with equally many options."""
     codes, predicted, observed, posterior = (np.stack(rows[name].to_list()) for name in ("codes", "probabilities", "shares", "posterior"))
-    options, n = codes.shape[1], rows["effective_n"].to_numpy(dtype=float)
+    options = codes.shape[1]
     chosen = np.where((rows["model"] == GUESSES).to_numpy()[:, None], 1 / options, codes == rows["choice"].to_numpy()[:, None])
     target = (codes == rows["code"].to_numpy()[:, None]).argmax(axis=1)
     right = np.array([np.isin(known, tied) for known, tied in zip(codes, rows["tied_codes"], strict=True)])
@@ -82,10 +84,21 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
         "jensen_shannon": distances.jensen_shannon(predicted, observed),
         "accuracy_adjusted": (chosen * is_mode).sum(axis=1),
         "nmae_adjusted": (chosen @ steps * is_mode).sum(axis=1) + no_option,
-        "emd_adjusted": moved - distances.sampling_floor(predicted, observed, effective_n=n),
+        "emd_adjusted": moved - _floor(rows, predicted, observed),
         CONFIDENCE: (chosen * distances.renormalised(predicted)).sum(axis=1),
     }
     return _with_gaps(pd.DataFrame(by_metric, index=rows.index), rows)
+
+
+def _floor(rows: pd.DataFrame, predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """What sampling adds to the EMD of each pair, by contender and split; null where an answer could not be read."""
+    floor = np.full(len(rows), np.nan)
+    n, read = rows["effective_n"].to_numpy(dtype=float), np.isfinite(predicted).all(axis=1) & (predicted.sum(axis=1) > 0)
+    for place in rows[read].groupby(CONTENDER).indices.values():
+        known = np.flatnonzero(read)[place]
+        questions = pd.factorize(rows["item"].iloc[known])[0]
+        floor[known] = distances.sampling_floor(predicted[known], observed[known], effective_n=n[known], questions=questions)
+    return floor
 
 
 def _with_gaps(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:

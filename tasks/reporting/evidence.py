@@ -16,7 +16,7 @@ import pandas as pd
 
 from tasks.evaluation.judge import USABLE_KAPPA
 from tasks.evaluation.predictions import NO_ANSWER
-from tasks.evaluation.served import USAGE
+from tasks.evaluation.served import USAGE, summed_usage
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.reporting.contents import Statistic
 from tasks.subgroups.diversity import EVERY_TOPIC
@@ -70,9 +70,10 @@ def judge(folder: Path) -> dict[str, Any] | None:
 
 
 def server(folder: Path) -> dict[str, Any] | None:
-    """server.json of a run whose model is served: what answers took, and what failed."""
-    path = folder / USAGE
-    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+    """server/*.json of a run that asked one: what answers took and what failed, in sum and by step (`steps`)."""
+    steps = {path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((folder / USAGE).glob("*.json"))}
+    total = summed_usage(list(steps.values()))
+    return total and {**total, "steps": steps}
 
 
 def transfer(folder: Path, *, seed: int) -> dict[str, dict[str, Any]]:

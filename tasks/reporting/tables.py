@@ -268,9 +268,9 @@ def _judge_cells(row: Mapping[str, Any]) -> list[str]:
 
 
 def server(usage: Mapping[str, Any]) -> Table:
-    used, spent = _taken(usage.get("answers") or {}), _taken(usage.get("spent") or {})
-    rows = [["The answers that are used", *used], ["Spent by this run, failed attempts included", *spent]]
-    caption = "What asking the server took; cost in the currency of the study's prices. Answers kept from earlier runs cost this one nothing."
+    rows = [[formats.label(step.replace("_", " ")), *_taken(of["answers"])] for step, of in usage["steps"].items()]
+    rows += [["In all", *_taken(usage["answers"])], ["With the attempts that failed", *_taken(usage["spent"])]]
+    caption = "What asking a server took, whenever its answers were given; cost in the currency of the study's prices."
     return Table(caption, ("", "Requests", "Prompt tokens", "Answer tokens", "Cost"), [Block("", rows)])
 
 

@@ -1,32 +1,38 @@
 """A served model's predictions: read by its first token where there are log-probabilities, and as generated always."""
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 
+from tasks.errors import BudgetError
 from tasks.evaluation.asking import asked_pairs
-from tasks.evaluation.backends.cache import AnswerCache
-from tasks.evaluation.backends.ledger import Ledger
+from tasks.evaluation.backends.answers import Usage
+from tasks.evaluation.backends.ledger import NOTHING
 from tasks.evaluation.backends.openai_server import ServedModel
 from tasks.evaluation.comparison import agreement_of, robustness_of
 from tasks.evaluation.predictions import COLUMNS, NO_ANSWER
 from tasks.evaluation.served import (
-    Asked,
-    ask_server,
-    ask_within,
+    Till,
     compare,
     everything_asked,
     headline,
     headline_reader,
+    judging,
     read_answers,
+    respond,
     served_of,
+    spent_by,
     write_answers,
 )  # fmt: skip
+from tasks.files import file_set
+from tasks.prompting.prompt import Question
 from tasks.registry import REGISTRY
 from tasks.study import Study, load_study
-from tasks.study_evaluation import BudgetSection, ServerSection
+from tasks.study_evaluation import ServerSection
 from tests.evaluation.flawed_server import COMPLETION_TOKENS, KEY, PROMPT_TOKENS, FlawedServer, flawed_server
 from tests.evaluation.test_asking import made_up_marts
 from tests.training.tiny import made_up_pairs
@@ -48,14 +54,23 @@ def asked() -> pd.DataFrame:
     return asked_pairs(pairs, ("plain", "blank_persona"), seed=1)
 
 
-def ask(server: FlawedServer, folder: Path) -> Asked:
+def till_of(folder: Path, *choices: str, before: Usage = NOTHING) -> Till:
+    return Till(folder / REGISTRY, load_study("sample", overrides=list(choices)), before=before)
+
+
+def ask(server: FlawedServer, folder: Path, *, till: Till | None = None) -> pd.DataFrame:
     model = ServedModel("tiny", server.access, ServerSection(attempts=2, deadline=2.0, pause=0.01))
-    with AnswerCache(folder / "registry.sqlite") as cache:
-        return ask_server(asked(), model, cache=cache, ledger=Ledger(BudgetSection(), prices=None))
+    return (till or till_of(folder)).ask(asked(), model)
+
+
+def usage_of(till: Till, folder: Path) -> dict[str, Any]:
+    (name,) = till.leave("test_pairs", folder)
+    usage: dict[str, Any] = json.loads((folder / name).read_text(encoding="utf-8"))
+    return usage
 
 
 def test_both_readers_give_every_pair_of_every_variant_one_prediction(server: FlawedServer, tmp_path: Path) -> None:
-    read = read_answers(asked(), ask(server, tmp_path).answers, model="base")
+    read = read_answers(asked(), ask(server, tmp_path), model="base")
     assert headline_reader(read) == "first_token"
     for reader, predictions in read.items():
         assert list(predictions.columns) == COLUMNS
@@ -71,31 +86,53 @@ def test_both_readers_give_every_pair_of_every_variant_one_prediction(server: Fl
 
 def test_a_prompt_of_several_rows_is_asked_once(server: FlawedServer, tmp_path: Path) -> None:
     made = ask(server, tmp_path)
-    assert len(made.answers) == asked()["prompt"].nunique() < len(asked())
-    assert set(made.answers["prompt"]) == set(asked()["prompt"])
+    assert len(made) == asked()["prompt"].nunique() < len(asked())
+    assert set(made["prompt"]) == set(asked()["prompt"])
 
 
 def test_a_server_without_log_probabilities_is_read_as_generated(server: FlawedServer, tmp_path: Path) -> None:
     server.logprobs = False
-    made = ask(server, tmp_path)
-    read = read_answers(asked(), made.answers, model="base")
+    till = till_of(tmp_path)
+    made = ask(server, tmp_path, till=till)
+    read = read_answers(asked(), made, model="base")
     assert (list(read), headline_reader(read)) == (["generated"], "generated")
-    assert made.usage["without_log_probabilities"] == len(made.answers)
+    assert usage_of(till, tmp_path)["without_log_probabilities"] == len(made)
 
 
 def test_what_asking_took_is_left_in_the_run_without_key_or_address(server: FlawedServer, tmp_path: Path) -> None:
-    made = ask(server, tmp_path)
-    prompts = len(made.answers)
-    assert made.usage["answers"] == {
+    till = till_of(tmp_path)
+    made = ask(server, tmp_path, till=till)
+    prompts = len(made)
+    files = write_answers(made, till, folder=tmp_path / "run")
+    text = files.path("server/test_pairs.json").read_text(encoding="utf-8")
+    usage = json.loads(text)
+    assert usage["answers"] == {
         "requests": prompts, "prompt_tokens": prompts * PROMPT_TOKENS, "completion_tokens": prompts * COMPLETION_TOKENS, "cost": None
     }  # fmt: skip
-    assert made.usage["spent"]["requests"] == prompts + 2
-    assert made.usage["failed_attempts"] == {"HTTP 500": 2}
-    files = write_answers(made, folder=tmp_path / "run")
+    assert usage["spent"]["requests"] == prompts + 2
+    assert usage["failed_attempts"] == {"HTTP 500": 2}
     assert files.rows == {"server_answers": prompts}
-    text = (tmp_path / "run" / "server.json").read_text(encoding="utf-8")
+    assert spent_by([files]).requests == prompts + 2
     assert KEY not in text
     assert str(server.server_port) not in text
+
+
+def test_one_budget_holds_for_all_steps_of_a_study(server: FlawedServer, tmp_path: Path) -> None:
+    """Free answers and a judge's reading count beside the test pairs; prices, too, add up."""
+    model = ServedModel("tiny", server.access, ServerSection(concurrency=1))
+    rows = asked().drop_duplicates("prompt")
+    rows = rows[~rows["prompt"].str.contains("[", regex=False)].head(3)
+    rows["question"] = pd.Series([Question("What?", (1, 2), ("One", "Two"))] * 3, index=rows.index, dtype=object)
+    first = till_of(tmp_path)
+    respond(rows, model, first)
+    left = first.leave("free_answers_base", tmp_path)
+    taken = spent_by([file_set(tmp_path, left)])
+    assert taken.requests == server.requests.total() == 3
+    rest = till_of(tmp_path, "evaluation.budget.requests=5", before=taken)
+    with pytest.raises(BudgetError, match="budget.requests is 5, 5 are taken"):
+        judging(model, rest)(rows)
+    assert server.requests.total() == 5
+    assert till_of(tmp_path).leave("nothing", tmp_path) == []
 
 
 def test_a_model_that_is_not_served_is_not_asked_for_on_a_server(sample_study: Study, server: FlawedServer) -> None:
@@ -107,14 +144,14 @@ def test_a_study_of_a_served_model_has_every_prediction_and_both_comparisons(ser
     choices = ["model.name=openai:tiny", "training.objective=none", "evaluation.variants=[letters, persona_framed]", "evaluation.compared_pairs=6"]
     study, pairs = load_study("sample", overrides=choices), made_up_pairs()
     asked = everything_asked(pairs, made_up_marts(), study)
-    made = ask_within(asked, served_of(study, server.access), registry=tmp_path / REGISTRY, budget=study.evaluation.budget)
-    assert len(made.answers) == asked["prompt"].nunique() == server.requests.total()
-    predictions = headline(pairs, made.answers, study)
+    made = till_of(tmp_path).ask(asked, served_of(study, server.access))
+    assert len(made) == asked["prompt"].nunique() == server.requests.total()
+    predictions = headline(pairs, made, study)
     tested = int(pairs["split"].isin(["id_test", "ood_test"]).sum())
     assert predictions.groupby(["reader", "variant"]).size().to_dict() == {
         ("first_token", variant): tested for variant in ("plain", "blank_persona", "permuted_persona")
     }
-    together = pd.concat([predictions, compare(pairs, made_up_marts(), made.answers, study)])
+    together = pd.concat([predictions, compare(pairs, made_up_marts(), made, study)])
     assert agreement_of(together, pairs)[["reader", "other", "pairs"]].to_numpy().tolist() == [["first_token", "generated", 6]]
     robust = robustness_of(together, pairs, seed=1)
     assert robust[["reader", "variant", "pairs"]].to_numpy().tolist() == [["first_token", "letters", 6], ["first_token", "persona_framed", 6]]

@@ -1,5 +1,6 @@
 """A real OpenAI-compatible server: `transformers serve` says to each prompt what the model says here."""
 
+import json
 import os
 import socket
 import subprocess
@@ -12,13 +13,14 @@ import httpx
 import pytest
 
 from tasks.evaluation.asking import asked_pairs
+from tasks.evaluation.backends.ledger import NOTHING
 from tasks.evaluation.backends.openai_server import Access, ServedModel
 from tasks.evaluation.generation import Generator
-from tasks.evaluation.served import ask_within
+from tasks.evaluation.served import Till
 from tasks.prompting.tree import PromptEncoder
 from tasks.registry import REGISTRY
-from tasks.study import ModelSection
-from tasks.study_evaluation import BudgetSection, ServerSection
+from tasks.study import ModelSection, load_study
+from tasks.study_evaluation import ServerSection
 from tasks.training.model import load_model
 from tests.training.tiny import made_up_pairs, save_model
 
@@ -75,11 +77,14 @@ def test_a_served_model_says_what_it_says_here(model: Path, access: Access, tmp_
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     asked = asked_pairs(made_up_pairs(), ("plain",), seed=1)
     served = ServedModel(str(model), access, ServerSection(concurrency=2))
-    made = ask_within(asked, served, registry=tmp_path / REGISTRY, budget=BudgetSection())
+    till = Till(tmp_path / REGISTRY, load_study("sample"), before=NOTHING)
+    made = till.ask(asked, served)
     loaded = load_model(model, ModelSection(dtype="float32"))
     encoder = PromptEncoder(loaded.tokenizer)
     here = Generator(loaded, most_tokens=served.settings.answer_tokens)([encoder.encode(prompt, codes=("1", "2")) for prompt in asked["prompt"]])
-    there = made.answers.set_index("prompt")["text"].loc[list(asked["prompt"])]
+    there = made.set_index("prompt")["text"].loc[list(asked["prompt"])]
     assert [text.strip() for text in there] == [text.strip() for text in here]
-    assert made.usage["failed_attempts"] == {}
-    assert made.usage["answers"]["completion_tokens"] > 0
+    (left,) = till.leave("test_pairs", tmp_path)
+    usage = json.loads((tmp_path / left).read_text(encoding="utf-8"))
+    assert usage["failed_attempts"] == {}
+    assert usage["answers"]["completion_tokens"] > 0

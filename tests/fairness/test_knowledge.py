@@ -5,7 +5,7 @@ from functools import cache
 import numpy as np
 import pytest
 
-from benchmarks.statistics import LEVELS, OPTIONS, PARTNERS, QUESTIONS, SIZES, Survey, answers, made_up_survey, simulate
+from benchmarks.statistics import LEVELS, OPTIONS, PARTNERS, QUESTIONS, SIZES, Survey, choices, made_up_survey, simulate
 from tasks.fairness.knowledge import given_choice, mixture
 
 
@@ -14,7 +14,7 @@ def studied(case: str) -> tuple[Survey, np.ndarray, np.ndarray, np.ndarray]:
     """A survey, the model's choices, and the probability of being right by the survey alone and given the choice: [questions, levels, partners]."""
     generator = np.random.default_rng(41)
     survey = made_up_survey(generator, sizes=SIZES)
-    choice = answers(survey, case, generator)
+    choice = choices(survey, case, generator)
     alone = np.take_along_axis(survey.probabilities, choice[..., None], axis=3)[..., 0]
     questions = np.repeat(np.arange(QUESTIONS), LEVELS * PARTNERS)
     given = given_choice(alone.ravel(), questions * OPTIONS + choice.ravel(), questions)
@@ -49,7 +49,7 @@ def test_what_is_certain_stays_certain() -> None:
     assert given[0] == 0 and given[1] == 1 and 0.5 <= given[2] <= 1
 
 
-@pytest.mark.parametrize("case", ["equal", "informed"])
+@pytest.mark.parametrize("case", ["equal", "informed", "nmae", "emd"])
 def test_cells_of_many_sizes_do_not_make_a_disparity(case: str) -> None:
     """25 studies: at most four p-values below 0.05, which one of a hundred such tests would break by chance."""
     found = simulate(case, studies=25, seed=6)

@@ -65,9 +65,10 @@ def test_its_answers_are_in_the_tables_and_the_summary(run: Path) -> None:
 
 def test_what_it_took_is_told_and_nothing_is_asked_twice(run: Path, server: FlawedServer) -> None:
     assert set(server.requests.values()) == {1}
-    usage = json.loads((run / "server.json").read_text(encoding="utf-8"))
+    usage = json.loads((run / "summary.json").read_text(encoding="utf-8"))["server"]
+    assert set(usage["steps"]) == {"test_pairs", "free_answers_base", "judging_base", "calibration"}
     assert usage["failed_attempts"] == {}
-    assert 0 < usage["answers"]["requests"] <= server.requests.total()
+    assert usage["answers"]["requests"] == usage["spent"]["requests"] == server.requests.total()
 
 
 def test_its_key_is_nowhere(ended: Ended, folder: Path, run: Path) -> None:

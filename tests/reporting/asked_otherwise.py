@@ -26,7 +26,10 @@ def add_evidence(folder: Path, *, kappa: float = 0.7, text: str = "I would say s
     for model in ("base", "tuned"):
         answer_freely(folder, model=model, text=text)
     taken = {"requests": 120, "prompt_tokens": 24000, "completion_tokens": 720, "cost": 0.25}
-    (folder / "server.json").write_text(json.dumps({"answers": taken, "spent": taken, "failed_attempts": {"HTTP 429": 3}, "empty": 1}))
+    usage = {"answers": taken, "spent": taken, "failed_attempts": {"HTTP 429": 3}, "empty": 1, "without_log_probabilities": 0}
+    (folder / "server").mkdir()
+    for step, failed in (("test_pairs", {"HTTP 429": 3}), ("calibration", {})):
+        (folder / "server" / f"{step}.json").write_text(json.dumps(usage | {"failed_attempts": failed}))
     add_intervals(folder)
     add_tests(folder)
     return resummarised(folder)

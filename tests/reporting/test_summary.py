@@ -188,6 +188,7 @@ def test_what_the_tables_say_of_words_readers_judge_and_server_is_in_the_summary
     assert summary["agreement"][0]["unread_other"] == 4
     assert summary["judge"]["kappa"] == 0.7 and summary["judge"]["usable"] and summary["judge"]["by"][2]["bias"] == -0.12
     assert summary["server"]["failed_attempts"] == {"HTTP 429": 3}
+    assert summary["server"]["spent"]["requests"] == 240 and list(summary["server"]["steps"]) == ["calibration", "test_pairs"]
     assert summary["answers"]["base"] == {
         "answers": summary["pairs"]["id_test"] + summary["pairs"]["ood_test"],
         "outside": pytest.approx(0.4),

@@ -15,16 +15,18 @@ from tasks.evaluation.backends.answers import Usage
 from tasks.study_evaluation import BudgetSection, PricesSection
 
 MILLION = 1e6
+NOTHING = Usage()
 
 
 class Ledger:
-    """Shared by all threads that ask. `spent`: requests that were settled, answers of earlier runs included; `failures`: how many of each kind."""
+    """Shared by all threads that ask. `before`: what was taken of the budget before; `spent`: requests that were settled since, answers of earlier
+    runs included; `failures`: how many of each kind."""
 
-    def __init__(self, budget: BudgetSection, *, prices: PricesSection | None) -> None:
-        self._budget, self._prices = budget, prices
+    def __init__(self, budget: BudgetSection, *, prices: PricesSection | None, before: Usage = NOTHING) -> None:
+        self._budget, self._prices, self._before = budget, prices, before
         self._changed = threading.Condition()
-        self._reserved = Usage()
-        self.spent = Usage()
+        self._reserved = NOTHING
+        self.spent = NOTHING
         self.failures: Counter[str] = Counter()
 
     @contextmanager
@@ -62,18 +64,20 @@ class Ledger:
 
     def _reserve(self, most: Usage) -> None:
         with self._changed:
-            while spent_by := self._passes(self.spent + self._reserved + most):
-                if self._reserved == Usage():
+            while spent_by := self._passes(self._reserved + most):
+                if self._reserved == NOTHING:
                     raise BudgetError(spent_by)
                 self._changed.wait()
             self._reserved += most
 
-    def _passes(self, usage: Usage) -> str | None:
-        """Which limit `usage` would pass, in words."""
-        limits = {"requests": usage.requests, "tokens": usage.tokens, "cost": self.cost_of(usage) or 0.0}
-        taken = {"requests": self.spent.requests, "tokens": self.spent.tokens, "cost": self.cost_of(self.spent) or 0.0}
-        for name, value in limits.items():
+    def _passes(self, more: Usage) -> str | None:
+        """Which limit would be passed with so much more, in words."""
+        taken, wanted = (self._limited(usage) for usage in (self._before + self.spent, self._before + self.spent + more))
+        for name, value in wanted.items():
             limit = getattr(self._budget, name)
             if limit is not None and value > limit:
                 return f"evaluation.budget.{name} is {limit:,}, {taken[name]:,.6g} are taken, and one more request might pass it"
         return None
+
+    def _limited(self, usage: Usage) -> dict[str, float]:
+        return {"requests": usage.requests, "tokens": usage.tokens, "cost": self.cost_of(usage) or 0.0}
