@@ -142,14 +142,14 @@ def _figures(texts: pd.DataFrame) -> dict[str, Any]:
     return {
         "texts": len(texts),
         "accuracy": (texts["place"] == texts["judged"]).mean(),
-        "kappa": _kappa(texts),
+        "kappa": kappa_within_questions(texts),
         "bias": texts["error"].mean(),
         "none": int((texts["judged"] == -1).sum()),
     }
 
 
-def _kappa(texts: pd.DataFrame) -> float:
-    """Cohen's kappa (1960), chance agreement within each question: what places mean differs between questions."""
+def kappa_within_questions(texts: pd.DataFrame) -> float:
+    """Cohen's kappa (1960) of `place` and `judged`, chance agreement within each `item`: what places mean differs between questions."""
     same = (texts["place"] == texts["judged"]).mean()
     chance = 0.0
     for _, rows in texts.groupby("item"):

@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.metrics import cohen_kappa_score
 
 from tasks.evaluation import judge
-from tasks.evaluation.judge import NO_TEXT, NONE, calibrate, judge_texts, labelled_texts, read_responses
+from tasks.evaluation.judge import NO_TEXT, NONE, calibrate, judge_texts, kappa_within_questions, labelled_texts, read_responses
 from tasks.evaluation.open_ended import names_option, open_pairs
 from tasks.evaluation.predictions import NO_ANSWER
 from tasks.evaluation.scoring import ScoringJob, respond
@@ -121,6 +122,19 @@ def test_a_judge_that_reads_well_is_usable_and_one_that_guesses_is_not() -> None
     bad = calibrate(one_who_reads(lambda text, options: sorted(options)[len(text) % len(options)] if text != NO_TEXT else ""))
     assert abs(bad["kappa"].iloc[0]) < 0.15
     assert not bad["usable"].any()
+
+
+def test_kappa_is_scikit_learns_for_a_question_and_counts_chance_question_by_question() -> None:
+    generator = np.random.default_rng(9)
+    texts = pd.DataFrame({"item": generator.choice(["Q1", "Q2", "Q3"], 200, p=[0.2, 0.3, 0.5]), "place": generator.integers(-1, 4, 200)})
+    texts["judged"] = np.where(generator.random(200) < 0.5, texts["place"], generator.integers(-1, 3, 200))
+    agreed = chance = 0.0
+    for _, rows in texts.groupby("item"):
+        kappa, same = cohen_kappa_score(rows["place"], rows["judged"]), (rows["place"] == rows["judged"]).mean()
+        assert kappa_within_questions(rows) == pytest.approx(kappa, abs=1e-12)
+        agreed += len(rows) * same
+        chance += len(rows) * (same - kappa) / (1 - kappa)  # kappa = (same - chance) / (1 - chance)
+    assert kappa_within_questions(texts) == pytest.approx((agreed - chance) / (len(texts) - chance), abs=1e-12)
 
 
 def test_a_judge_that_reads_everything_too_high_is_found_out_by_level() -> None:

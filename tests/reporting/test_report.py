@@ -253,7 +253,7 @@ def test_other_words_other_readers_and_what_a_server_took_are_shown(undrawn, mad
     assert f"To save time this was asked of a sample: 30 of the {total} test pairs" in text
     assert "letters instead of numbers 30 62.0% 41.0% −21.0 (−30.0 to −10.0) 50.0%" in text
     assert "likelihood and generated text 30 80.0% 0.710 31.0% 29.0% 40.0% 100.0% 0 4" in text
-    assert "The answers that are used 120 24,000 720 0.25" in text and "HTTP 429: 3" in text
+    assert "test pairs 120 24,000 720 0.25 In all 240 48,000 1,440 0.50" in text and "HTTP 429: 3" in text
     assert "the base model 40.0% on average, and 0 of its" in text
 
 
