@@ -10,7 +10,8 @@ of its own, on questions of which every option is one token:
 - lm_eval: HFLM, its log-likelihood of every option, at the best of several batch sizes. It too runs a prompt once for all options of one token.
 
 `agreement`: the share of pairs for which both choose the same option, and every other pair with how near its two options are. `likelihood`: whole
-options, the turn's end included, the same way, on fewer pairs: there lm-eval runs each option.
+options, the turn's end included, the same way, on fewer pairs, half of them of questions with an option of two tokens (10): there lm-eval runs
+each option.
 
 lm-eval is not among the project's dependencies: `pip install lm-eval` in an environment of its own that has the project's packages, and name its
 interpreter.
@@ -38,7 +39,7 @@ from tasks.study_evaluation import Reader
 from tasks.training.model import LoadedModel, load_model
 
 ROUNDS, QUESTIONS, SUBGROUPS = 3, 16, 32
-WHOLE_PAIRS = 48
+WHOLE_PAIRS, WHOLE_QUESTIONS = 48, 4
 PEER_BATCHES, OUR_BATCHES = (8, 16, 32), (16, 32, 64)
 TYPES: tuple[Literal["bfloat16", "float32"], ...] = ("bfloat16", "float32")
 NEAR_TIE = 1e-3  # difference of two options' log-probabilities
@@ -114,17 +115,35 @@ def _run_side(name: str, folder: Path, *, count: int) -> dict[str, Any]:
         model="base", variants=("plain",), group_by="item", loaded_as=ModelSection(), pairs_per_forward=int(batch), seed=0,
         reader="likelihood" if reader == "likelihood" else "first_token",
     )  # fmt: skip
-    batches = batches_of(_asked(pairs_file(folder), count), PromptEncoder(loaded.tokenizer), job=job)
+    asked = (_asked_of_whole_options if reader == "likelihood" else _asked)(pairs_file(folder), count)
+    batches = batches_of(asked, PromptEncoder(loaded.tokenizer), job=job)
     return _lm_eval(loaded, batches, job=job) if program == "lm_eval" else _ours(loaded, batches, job=job)
 
 
 def _asked(path: Path, count: int) -> pd.DataFrame:
     """Test pairs of the questions of at most nine options: some questions, with equally many subgroups each, in the table's order."""
+    pairs = _test_pairs(path)
+    pairs = pairs[pairs["codes"].map(max) <= 9]
+    return _of_questions(pairs, count=count, questions=max(1, count // SUBGROUPS))
+
+
+def _asked_of_whole_options(path: Path, count: int) -> pd.DataFrame:
+    """Test pairs of a few questions, every second of which has an option of two tokens."""
+    pairs = _test_pairs(path)
+    ten = pairs["codes"].map(max) == 10
+    half = [_of_questions(pairs[rows], count=count // 2, questions=WHOLE_QUESTIONS // 2) for rows in (ten, ~ten)]
+    return pd.concat(half, ignore_index=True)
+
+
+def _test_pairs(path: Path) -> pd.DataFrame:
     pairs = pd.read_parquet(path)
-    pairs = pairs[pairs["split"].isin(TEST_SPLITS) & (pairs["codes"].map(max) <= 9)].assign(variant="plain")
-    items = pairs["item"].drop_duplicates().iloc[: max(1, count // SUBGROUPS)]
-    chosen = pairs[pairs["item"].isin(items)].groupby("item", sort=False).head(min(count, SUBGROUPS))
-    return chosen.reset_index(drop=True)
+    return pairs[pairs["split"].isin(TEST_SPLITS)].assign(variant="plain")
+
+
+def _of_questions(pairs: pd.DataFrame, *, count: int, questions: int) -> pd.DataFrame:
+    """The first questions, with equally many subgroups each."""
+    items = pairs["item"].drop_duplicates().iloc[:questions]
+    return pairs[pairs["item"].isin(items)].groupby("item", sort=False).head(max(1, count // questions)).reset_index(drop=True)
 
 
 def _ours(loaded: LoadedModel, batches: list[Batch], *, job: ScoringJob) -> dict[str, Any]:
