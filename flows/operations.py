@@ -1,12 +1,13 @@
 """Prefect on this machine: `make up`, `make status`, `make down`.
 
-    python -m flows.operations up | status | down | worker-cpu | worker-gpu [WORKSPACE]
+    python -m flows.operations up | status | down | deploy | worker-cpu | worker-gpu [WORKSPACE]
 
 up      the workspace's server (or the one that PREFECT_API_URL names), pools, limits, automations, deployments, and a worker for each pool. Again:
         whatever is missing or has died
 status  what runs, on which address, with how much memory
 down    ends what up started, runs in flight included; they can be retried
-worker  for containers: a pool's worker, in this process, on the server of PREFECT_API_URL; that of the pool cpu also deploys
+deploy  for a cluster: pools that are missing, limits, automations and deployments, on the server of PREFECT_API_URL; no worker
+worker  for containers: a pool's worker, in this process, on that server; that of the pool cpu also deploys
 """
 
 import logging
@@ -118,25 +119,43 @@ def _wait_for_worker(client: Any, place: Place, pool: str) -> None:
         raise StepError(f"the worker of pool {pool} does not come up. The end of {worker.log}:\n{_end(worker.log)}")
 
 
+def deploy(place: Place) -> None:
+    """Raises InputError without a server."""
+    with _given_server(place):
+        _provision(place, POOLS)
+    console.print("Deployed. Workers of the pools take it from here.")
+
+
 def worker(place: Place, pool: str) -> None:
     """Becomes the pool's worker. Raises InputError without a server."""
-    if server_url() is None:
-        raise InputError(f"PREFECT_API_URL is {os.environ.get('PREFECT_API_URL', 'not set')}, and no server answers there. A worker alone needs one")
-    alerts = os.environ.pop(ALERTS_URL, None)
-    make_workspace(place.workspace)
-    place.home.mkdir(mode=0o700, exist_ok=True)
-    with _server(place):
-        from prefect.client.orchestration import get_client
-
-        from flows.provision import ensure_pools, provision
-
-        with get_client(sync_client=True) as client:
-            ensure_pools(client, (pool,) if pool != POOLS[0] else POOLS)
-            for line in provision(client, record=place.home / "deployed.json", alerts_url=alerts) if pool == POOLS[0] else []:
-                logger.info("%s", line)
+    with _given_server(place):
+        _provision(place, POOLS if pool == POOLS[0] else (pool,))
         command = _worker_command(pool)
         sys.stdout.flush()
         os.execve(command[0], command, _worker_environment(place))
+
+
+@contextmanager
+def _given_server(place: Place) -> Iterator[None]:
+    if server_url() is None:
+        raise InputError(f"PREFECT_API_URL is {os.environ.get('PREFECT_API_URL', 'not set')}, and no server answers there. This command needs one")
+    make_workspace(place.workspace)
+    place.home.mkdir(mode=0o700, exist_ok=True)
+    with _server(place):
+        yield
+
+
+def _provision(place: Place, pools: tuple[str, ...]) -> None:
+    """The pools; with that of the studies all else that the server has to know."""
+    from prefect.client.orchestration import get_client
+
+    from flows.provision import ensure_pools, provision
+
+    alerts = os.environ.pop(ALERTS_URL, None)
+    with get_client(sync_client=True) as client:
+        ensure_pools(client, pools)
+        for line in provision(client, record=place.home / "deployed.json", alerts_url=alerts) if POOLS[0] in pools else []:
+            logger.info("%s", line)
 
 
 def status(place: Place) -> None:
@@ -246,7 +265,7 @@ def _end(log: Path) -> str:
 def main() -> None:
     report_to_terminal()
     workers = {f"worker-{pool}": partial(worker, pool=pool) for pool in POOLS}
-    commands: dict[str, Callable[[Place], None]] = {"up": up, "status": status, "down": down, **workers}
+    commands: dict[str, Callable[[Place], None]] = {"up": up, "status": status, "down": down, "deploy": deploy, **workers}
     name, *rest = sys.argv[1:] or [""]
     place = Place(Path(*rest or [os.environ.get("VALUESCAPE_HOME", "workspace")]).resolve())
     try:

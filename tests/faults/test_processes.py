@@ -82,6 +82,19 @@ def test_a_run_outlives_its_worker(plant: Plant, undisturbed: Undisturbed, tmp_p
     plant.wait(again, "Completed")
 
 
+def test_a_worker_that_is_told_to_end_in_a_training_leaves_a_run_that_one_retry_finishes(
+    plant: Plant, undisturbed: Undisturbed, tmp_path: Path
+) -> None:
+    """It takes its runs with it, as a supervisor that restarts it would have it."""
+    run = plant.start(workspace=tmp_path)
+    assert eventually(lambda: training(tmp_path), seconds=90)
+    plant.process("worker-cpu").terminate()
+    assert eventually(lambda: not plant.processes_of(run), seconds=90), plant.processes_of(run)
+    plant.wait(run, "Crashed", seconds=RUNNING_SECONDS)
+    assert operations("up", plant.place).returncode == 0
+    finish(plant, run, workspace=tmp_path, like=undisturbed)
+
+
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_a_run_outlives_its_server_which_is_started_again(plant: Plant, undisturbed: Undisturbed, tmp_path: Path, number: signal.Signals) -> None:
     run = plant.start(workspace=tmp_path)

@@ -21,7 +21,7 @@ from flows.background import PROJECT, Background
 from flows.records import LOCK, run_id_of
 from tasks.files import held_alone, write_json
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import environment, valuescape, write_study
+from tests.flows.command import environment, server_up, valuescape, write_study
 from tests.flows.plant import PREFECT, Plant, assert_same, eventually, operations, run_folder, running
 from tests.training.tiny import save_model
 
@@ -286,10 +286,49 @@ def test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again
     assert list(states.values()) == ["Completed"]
 
 
+def test_a_study_that_down_ended_in_its_training_is_retried_after_up_to_what_it_would_have_been(place: Path, tmp_path: Path) -> None:
+    training = {"epochs": 20.0, "checkpoint_steps": 2, "evaluate_steps": 4}
+    study = write_study(tmp_path, items={"include": ["Q1", "Q57"]}, training=training, evaluation={"order0": False})
+    plant = Plant(place, study, save_model(tmp_path / "tiny"))
+    assert operations("up", place).returncode == 0
+    run = _start_elsewhere(plant)
+    assert eventually(lambda: list(place.glob("training/*/checkpoints/step-*")), seconds=180)
+    assert operations("down", place).returncode == 0
+    assert operations("up", place).returncode == 0
+    assert _recorded(plant)[str(run)] == "Crashed"
+    subprocess.run([PREFECT, "flow-run", "retry", str(run)], check=True, capture_output=True, cwd=PROJECT, env=_where(plant))
+    assert eventually(lambda: _recorded(plant)[str(run)] == "Completed", seconds=300), _recorded(plant)
+    alone = valuescape("run", study, "--model", plant.model, "--workspace", tmp_path / "undisturbed")
+    assert alone.code == 0, alone
+    (undisturbed,) = (tmp_path / "undisturbed" / "runs").glob("*/2*")
+    assert_same(run_folder(place, run), undisturbed)
+
+
+def test_deploy_tells_a_server_all_but_starts_no_worker(tmp_path: Path) -> None:
+    with server_up(tmp_path) as url:
+        ended = operations("deploy", tmp_path / "elsewhere", PREFECT_API_URL=f"{url}/api")
+        assert ended.returncode == 0, ended.stderr
+    told = {
+        table: sorted(_rows(tmp_path / "prefect", f"select name from {table}"))
+        for table in ("deployment", "work_pool", "automation", "concurrency_limit_v2", "worker")
+    }
+    assert told["deployment"] == sorted(DEPLOYMENTS) and told["work_pool"] == ["cpu", "gpu"] and told["worker"] == []
+    assert "tag:gpu" in told["concurrency_limit_v2"] and len(told["automation"]) >= 1
+    assert "This command needs one" in operations("deploy", tmp_path / "elsewhere").stderr
+
+
+def _rows(home: Path, question: str) -> list[str]:
+    with closing(sqlite3.connect(home / "prefect.db")) as database:
+        return [str(row[0]) for row in database.execute(question)]
+
+
+def _where(plant: Plant) -> dict[str, str]:
+    return environment(PREFECT_API_URL=json.loads((plant.home / "server.json").read_text(encoding="utf-8"))["url"])
+
+
 def _start_elsewhere(plant: Plant) -> UUID:
-    url = json.loads((plant.home / "server.json").read_text(encoding="utf-8"))["url"]
     command = [PREFECT, "deployment", "run", "study/study", "--param", f"study={plant.study}", "--param", f"model={plant.model}"]
-    subprocess.run(command, check=True, capture_output=True, env=environment(PREFECT_API_URL=url))
+    subprocess.run(command, check=True, capture_output=True, env=_where(plant))
     (run,) = _recorded(plant)
     return UUID(run)
 

@@ -178,6 +178,20 @@ def test_runs_lists_how_each_ended(workspace: Path) -> None:
     assert [entry["status"] for entry in listed][:3] == ["failed", "finished", "finished"]
 
 
+def test_a_backup_made_and_restored_as_the_runbook_says_is_gone_on_from(folder: Path, workspace: Path, tmp_path: Path) -> None:
+    """The runbook's two commands; the model is had again."""
+    restored, archive = tmp_path / "restored", tmp_path / "backup.tar.gz"
+    restored.mkdir(mode=0o700)
+    subprocess.run(["tar", "--create", "--gzip", "--file", archive, "--directory", workspace, "--exclude", "models", "."], check=True)
+    subprocess.run(["tar", "--extract", "--gzip", "--file", archive, "--directory", restored], check=True)
+    listed = valuescape("runs", "--workspace", restored)
+    assert listed.code == 0 and listed.out.count("small") >= 2, listed
+    ended = valuescape("run", folder / "small.yaml", "--workspace", restored)
+    assert ended.code == 0, ended
+    before, after = (read(place / "runs" / "small" / "latest" / "manifest.json")["reused"] for place in (workspace, restored))
+    assert set(before) - set(after) <= {"prepare the model"}
+
+
 def test_report_prints_the_newest_page(workspace: Path, run: Path) -> None:
     assert Path(valuescape("report", "small", "--workspace", workspace).out.strip()) == (run / "report" / "index.html").resolve()
 
