@@ -44,9 +44,10 @@ console = Console()
 
 
 class Place(NamedTuple):
-    """A workspace and its processes in the background."""
+    """A workspace and its processes in the background; `alerts_url` is a secret, which no process that is started here has in its environment."""
 
     workspace: Path
+    alerts_url: str | None = None
 
     @property
     def home(self) -> Path:
@@ -63,7 +64,6 @@ class Place(NamedTuple):
 def up(place: Place) -> None:
     """Raises StepError when a server or a worker does not come up, with the end of its log."""
     began = time.monotonic()
-    alerts = os.environ.pop(ALERTS_URL, None)  # a secret: no process that is started here has it in its environment
     make_workspace(place.workspace)
     (place.workspace / "landing").mkdir(mode=0o700, exist_ok=True)  # files may be dropped before the watcher has looked once
     place.home.mkdir(mode=0o700, exist_ok=True)
@@ -76,7 +76,7 @@ def up(place: Place) -> None:
             ensure_pools(client, POOLS)
             for pool in POOLS:
                 place.worker(pool).start(_worker_command(pool), _worker_environment(place))
-            told = [*provision(client, record=place.home / "deployed.json", alerts_url=alerts), *end_killed(client, place.workspace)]
+            told = [*provision(client, record=place.home / "deployed.json", alerts_url=place.alerts_url), *end_killed(client, place.workspace)]
             for pool in POOLS:
                 _wait_for_worker(client, place, pool)
     for line in told:
@@ -151,10 +151,9 @@ def _provision(place: Place, pools: tuple[str, ...]) -> None:
 
     from flows.provision import ensure_pools, provision
 
-    alerts = os.environ.pop(ALERTS_URL, None)
     with get_client(sync_client=True) as client:
         ensure_pools(client, pools)
-        for line in provision(client, record=place.home / "deployed.json", alerts_url=alerts) if POOLS[0] in pools else []:
+        for line in provision(client, record=place.home / "deployed.json", alerts_url=place.alerts_url) if POOLS[0] in pools else []:
             logger.info("%s", line)
 
 
@@ -267,7 +266,8 @@ def main() -> None:
     workers = {f"worker-{pool}": partial(worker, pool=pool) for pool in POOLS}
     commands: dict[str, Callable[[Place], None]] = {"up": up, "status": status, "down": down, "deploy": deploy, **workers}
     name, *rest = sys.argv[1:] or [""]
-    place = Place(Path(*rest or [os.environ.get("VALUESCAPE_HOME", "workspace")]).resolve())
+    workspace = Path(*rest or [os.environ.get("VALUESCAPE_HOME", "workspace")]).resolve()
+    place = Place(workspace, os.environ.pop(ALERTS_URL, None))
     try:
         if name not in commands:
             raise InputError(f"expected {' | '.join(commands)} [WORKSPACE], found {name or 'nothing'}")

@@ -15,7 +15,7 @@ from tasks.files import FileSet, file_set, hash_of
 from tasks.study import Study
 
 # Where a result is put, and what was spent before, does not change what it is.
-LEFT_OUT = ("folder", "workspace", "before")
+LEFT_OUT = ("folder", "workspace", "taken")
 STORED: dict[str, Any] = {"persist_result": True, "result_serializer": "json"}
 
 
@@ -42,9 +42,10 @@ def content_key(name: str, *, version: int, sections: tuple[str, ...] = (), read
 
 
 def identity(value: Any, sections: tuple[str, ...]) -> Any:
-    """A value as its content tells it, for a key; of a study these sections. Raises TypeError for what has no content."""
+    """A value as its content tells it, for a key; of a study these sections, but no budget, which changes no answer. Raises TypeError for what has no
+    content."""
     if isinstance(value, Study):
-        return value.model_dump(mode="json", include=set(sections))
+        return value.model_dump(mode="json", include=set(sections), exclude={"evaluation": {"budget"}})
     if isinstance(value, FileSet):
         return value.content_key
     if isinstance(value, BaseModel):

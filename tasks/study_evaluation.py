@@ -34,7 +34,7 @@ class ServerSection(Section):
 
 
 class BudgetSection(Section):
-    """The most that the answers of one step (asking, answering freely, judging) may have taken altogether, those kept from before included; it
+    """The most that a study's answers (of each replication) may have taken altogether, those kept from before included; it
     stops before it would pass any."""
 
     requests: Positive | None = None

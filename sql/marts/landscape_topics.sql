@@ -1,7 +1,7 @@
 -- one row per topic, or all topics, and dimension: mean Modal Diversity Score of its questions, with its interval
 with topics as (
     select
-        coalesce(topic, 'All topics') as topic,
+        case when grouping(topic) = 1 then 'All topics' else topic end as topic,
         dimension,
         count(*) as questions,
         avg(mds) as mds,

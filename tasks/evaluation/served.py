@@ -1,6 +1,6 @@
 """What a served model answers: asked once for each prompt, then read by its first token and as generated.
 
-    till = Till(registry, study, before=spent_by([]))
+    till = Till(registry, study, taken=spent_by([]))
     answers = till.ask(asked, served)                                # one row per prompt
     predictions = read_answers(asked, answers, model="base")
     till.leave("test_pairs", folder)                                 # server/test_pairs.json: what it took
@@ -35,19 +35,22 @@ CONTROLS: tuple[Variant, ...] = ("plain", "blank_persona", "permuted_persona")
 
 
 class Till:
-    """Where a step asks servers: answers are kept in the workspace's registry, and the study's budget holds, `before` of which is taken."""
+    """Where a step asks servers: answers are kept in the workspace's registry, and the study's budget holds, of which steps before have `taken`.
 
-    def __init__(self, registry: Path, study: Study, *, before: Usage) -> None:
-        self._registry, self._section, self._before = registry, study.evaluation, before
+    An answer that two steps use (a judge's, of the same text) is asked for once and counts for both: the budget may end too early, never too late.
+    """
+
+    def __init__(self, registry: Path, study: Study, *, taken: Usage) -> None:
+        self._registry, self._section, self._taken = registry, study.evaluation, taken
         self._usages: list[dict[str, Any]] = []
 
     def ask(self, asked: pd.DataFrame, served: ServedModel) -> pd.DataFrame:
         """Every prompt once: prompt, text, finish, tokens (JSON; null without log-probabilities). Raises what `ask_all` raises: then nothing is
         read, and what was answered is kept."""
-        ledger = Ledger(self._section.budget, prices=self._section.server.prices, before=self._before)
+        ledger = Ledger(self._section.budget, prices=self._section.server.prices, before=self._taken)
         with AnswerCache(self._registry) as cache:
             answered = ask_all(list(asked["prompt"]), served=served, cache=cache, ledger=ledger)
-        self._before += ledger.spent
+        self._taken += ledger.spent
         self._usages.append(_usage(answered, served, ledger))
         return _answers_frame(answered)
 

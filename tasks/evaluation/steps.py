@@ -79,7 +79,7 @@ def compare_model(name: Literal["base", "tuned"], pairs: FileSet, marts: FileSet
 def ask_server(pairs: FileSet, marts: FileSet, study: Study, workspace: Path, folder: Path) -> FileSet:
     """Every prompt that a served model is asked, controls and variants included; answers are kept in the workspace as they come."""
     asked = served.everything_asked(pairs.read("pairs"), _marts(marts), study)
-    till = served.Till(workspace / REGISTRY, study, before=NOTHING)
+    till = served.Till(workspace / REGISTRY, study, taken=NOTHING)
     answers = till.ask(asked, served.served_of(study, _access()))
     get_run_logger().info("%d answers", len(answers))
     return served.write_answers(answers, till, folder=folder)
@@ -121,14 +121,14 @@ def respond(
     model: list[FileSet],
     study: Study,
     workspace: Path,
-    before: Usage,
+    taken: Usage,
     folder: Path,
 ) -> FileSet:
-    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one. `before`: taken of
-    the study's budget before."""
+    """Free answers to a sample of the test pairs: responses/<name>.parquet. `model` as in score_model; empty for a served one. `taken`: of the
+    study's budget, before."""
     chosen = compared_pairs(pairs.read("pairs"), size=study.evaluation.compared_pairs, seed=study.seed)
     asked = open_ended.open_pairs(chosen, _marts(marts), study)
-    till = served.Till(workspace / REGISTRY, study, before=before)
+    till = served.Till(workspace / REGISTRY, study, taken=taken)
     if model:
         from tasks.evaluation import scoring
         from tasks.training.model import load_model
@@ -156,11 +156,11 @@ def judge_responses(
     base: list[FileSet],
     study: Study,
     workspace: Path,
-    before: Usage,
+    taken: Usage,
     folder: Path,
 ) -> FileSet:
     """predictions/<name>_open_ended.parquet. `base`: the base model, which judges unless that, or the judge whom the study names, is served."""
-    till = served.Till(workspace / REGISTRY, study, before=before)
+    till = served.Till(workspace / REGISTRY, study, taken=taken)
     texts = open_ended.with_questions(responses.table(), _marts(marts))
     judged = judge.judge_texts(texts, _judge(base, study, till), seed=study.seed)
     made = write_predictions(judge.read_responses(texts, judged, model=name), name=f"{name}_open_ended", folder=folder)
@@ -174,9 +174,9 @@ def judge_responses(
     **STORED,
     **TRIED_AGAIN,
 )
-def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, before: Usage, folder: Path) -> FileSet:
+def calibrate_judge(base: list[FileSet], study: Study, workspace: Path, taken: Usage, folder: Path) -> FileSet:
     """tables/judge.parquet: how the judge does on the labelled texts; `usable` is for the report to heed."""
-    till = served.Till(workspace / REGISTRY, study, before=before)
+    till = served.Till(workspace / REGISTRY, study, taken=taken)
     made = judge.write_calibration(judge.calibrate(_judge(base, study, till), seed=study.seed), folder=folder)
     return made.with_files(till.leave("calibration", folder))
 

@@ -53,8 +53,9 @@ def sampling_floor(predicted: np.ndarray, observed: np.ndarray, *, effective_n: 
     A cumulative share F is observed with standard error s = sqrt(F (1 - F) / n). Where the prediction is right that adds s sqrt(2 / pi), the
     multinomial floor; far from it, nothing. How far predictions are from the population is not known of one pair, but of a question's pairs: their
     differences there have a mean m and a variance t^2, those seen t^2 + s^2. E|N(m, t^2 + s^2)| - E|N(m, t^2)| is then added (folded normal: Leone,
-    Nelson and Nottingham 1961), to pairs of any n alike what it takes to put them on one footing. t^2 is a moment estimate, as of a meta-analysis
-    (DerSimonian and Laird 1986), each question moved towards all of them as by POOLED_PAIRS pairs.
+    Nelson and Nottingham 1961): right on average where all of a question's cells are predicted equally well, whatever their n. t^2 is a moment
+    estimate, as of a meta-analysis (DerSimonian and Laird 1986), each question moved towards all of them as by POOLED_PAIRS pairs; off m^2 goes what
+    its own noise adds, the half of that where a question has one pair, which cannot tell m from t.
     """
     n, difference = effective_n[:, None], _cumulative_difference(predicted, observed)
     below = (n * np.cumsum(renormalised(observed), axis=1)[:, :-1] + 0.5) / (n + 1)
@@ -68,7 +69,10 @@ def sampling_floor(predicted: np.ndarray, observed: np.ndarray, *, effective_n: 
     usual = POOLED_PAIRS * weights.mean(axis=0)
     pooled = spread.sum(axis=0) / np.maximum(measured.sum(axis=0), SMALLEST)
     variances = np.maximum((spread + usual * pooled) / (measured + usual), 0)[questions]
-    added = _folded(means[questions], variances + noise) - _folded(means[questions], variances)
+    of_means = _by_question(weights**2 * (variances + noise), questions) / totals**2
+    sure = np.minimum(np.bincount(questions) / 2, 1)[:, None]
+    middle = np.sqrt(np.maximum(means**2 - sure * of_means, 0))[questions]
+    added = _folded(middle, variances + noise) - _folded(middle, variances)
     floor: np.ndarray = added.sum(axis=1) / (predicted.shape[1] - 1)
     return floor
 

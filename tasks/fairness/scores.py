@@ -91,9 +91,10 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _floor(rows: pd.DataFrame, predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """What sampling adds to the EMD of each pair, by contender and split; null where an answer could not be read."""
+    """What sampling adds to the EMD of each pair, by contender and split; null where an answer could not be read, or of a nominal question."""
     floor = np.full(len(rows), np.nan)
     n, read = rows["effective_n"].to_numpy(dtype=float), np.isfinite(predicted).all(axis=1) & (predicted.sum(axis=1) > 0)
+    read &= (rows["scale"] != "nominal").to_numpy()  # they have no distance, and would tell of the others' noise
     for place in rows[read].groupby(CONTENDER).indices.values():
         known = np.flatnonzero(read)[place]
         questions = pd.factorize(rows["item"].iloc[known])[0]

@@ -103,7 +103,7 @@ def levels_by_topic(contents: Contents, scores: Scores) -> HeatMap | None:
     ]
     keys = zip(known["model"], known["dimension"], known["group"], known["topic"], strict=True)
     found = dict(zip(keys, known.to_dict("records"), strict=True))
-    topics = sorted(known["topic"].unique())
+    topics = sorted(known.loc[known["dimension"].isin(dimensions(contents, scores)), "topic"].unique())
     rows = [
         HeatRow(formats.label(level), [_by_topic(found, model, (name, level, topic)) for topic in topics], formats.dimension(name))
         for name in dimensions(contents, scores)

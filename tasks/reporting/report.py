@@ -18,6 +18,7 @@ import jinja2
 import pandas as pd
 import yaml
 
+from tasks.fairness.intervals import FEWEST_QUESTIONS
 from tasks.files import write_atomically
 from tasks.reporting import card, charts, examples, explorer, formats, groups, landscape, names, sentences, tables, views
 from tasks.reporting.charts import NARROW, WIDE
@@ -157,9 +158,12 @@ def _groups(contents: Contents, scores: Scores) -> dict[str, Any]:
 
 
 def _topics_caption(contents: Contents, *, where: str) -> str:
-    change = f" Bold with {groups.RISEN} or {groups.FALLEN}: surely changed by fine-tuning, each cell by itself." if contents.trained else ""
     word = "tuned" if contents.trained else "base"
-    return f"Accuracy of the {word} model by level and topic, from {groups.FEWEST_PAIRS} pairs on; darker is better.{change} {where}."
+    caption = f"Accuracy of the {word} model by level and topic, from {groups.FEWEST_PAIRS} pairs on; darker is better."
+    if contents.trained:
+        marks = f"{groups.RISEN} or {groups.FALLEN}"
+        caption += f" Bold with {marks}: surely changed by fine-tuning, by itself; topics of under {FEWEST_QUESTIONS} questions have no mark."
+    return f"{caption} {where}."
 
 
 def _dumbbell(rows: list[GroupRow]) -> Figure | None:

@@ -269,7 +269,7 @@ def _judge_cells(row: Mapping[str, Any]) -> list[str]:
 
 def server(usage: Mapping[str, Any]) -> Table:
     rows = [[formats.label(step.replace("_", " ")), *_taken(of["answers"])] for step, of in usage["steps"].items()]
-    rows += [["In all", *_taken(usage["answers"])], ["With the attempts that failed", *_taken(usage["spent"])]]
+    rows += [["In all", *_taken(usage["answers"])], ["With attempts that failed, since each step's last start", *_taken(usage["spent"])]]
     caption = "What asking a server took, whenever its answers were given; cost in the currency of the study's prices."
     return Table(caption, ("", "Requests", "Prompt tokens", "Answer tokens", "Cost"), [Block("", rows)])
 

@@ -54,8 +54,8 @@ def asked() -> pd.DataFrame:
     return asked_pairs(pairs, ("plain", "blank_persona"), seed=1)
 
 
-def till_of(folder: Path, *choices: str, before: Usage = NOTHING) -> Till:
-    return Till(folder / REGISTRY, load_study("sample", overrides=list(choices)), before=before)
+def till_of(folder: Path, *choices: str, taken: Usage = NOTHING) -> Till:
+    return Till(folder / REGISTRY, load_study("sample", overrides=list(choices)), taken=taken)
 
 
 def ask(server: FlawedServer, folder: Path, *, till: Till | None = None) -> pd.DataFrame:
@@ -118,7 +118,7 @@ def test_what_asking_took_is_left_in_the_run_without_key_or_address(server: Flaw
 
 
 def test_one_budget_holds_for_all_steps_of_a_study(server: FlawedServer, tmp_path: Path) -> None:
-    """Free answers and a judge's reading count beside the test pairs; prices, too, add up."""
+    """What the free answers took is not there for the judge."""
     model = ServedModel("tiny", server.access, ServerSection(concurrency=1))
     rows = asked().drop_duplicates("prompt")
     rows = rows[~rows["prompt"].str.contains("[", regex=False)].head(3)
@@ -128,7 +128,7 @@ def test_one_budget_holds_for_all_steps_of_a_study(server: FlawedServer, tmp_pat
     left = first.leave("free_answers_base", tmp_path)
     taken = spent_by([file_set(tmp_path, left)])
     assert taken.requests == server.requests.total() == 3
-    rest = till_of(tmp_path, "evaluation.budget.requests=5", before=taken)
+    rest = till_of(tmp_path, "evaluation.budget.requests=5", taken=taken)
     with pytest.raises(BudgetError, match="budget.requests is 5, 5 are taken"):
         judging(model, rest)(rows)
     assert server.requests.total() == 5

@@ -77,7 +77,7 @@ def test_a_served_model_says_what_it_says_here(model: Path, access: Access, tmp_
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     asked = asked_pairs(made_up_pairs(), ("plain",), seed=1)
     served = ServedModel(str(model), access, ServerSection(concurrency=2))
-    till = Till(tmp_path / REGISTRY, load_study("sample"), before=NOTHING)
+    till = Till(tmp_path / REGISTRY, load_study("sample"), taken=NOTHING)
     made = till.ask(asked, served)
     loaded = load_model(model, ModelSection(dtype="float32"))
     encoder = PromptEncoder(loaded.tokenizer)

@@ -308,20 +308,6 @@ def test_the_card_names_the_precision_that_ran(undrawn, made_up_run):
     assert "SmolLM2-135M-Instruct" in (text := page_of(folder).text) and ", in float32 Training" in text and "2.0 epochs, in bfloat16" in text
 
 
-def test_levels_by_topic_are_a_picture_in_which_only_a_sure_change_is_marked(undrawn, made_up_run):
-    folder = made_up_run()
-    places = {("Female", "Trust"): (0.2, 0.1, 0.3, 40), ("Male", "Trust"): (-0.2, -0.3, -0.1, 40), ("Male", "Family"): (0.2, -0.1, 0.3, 9)}
-    rows = [
-        {"topic": topic, "model": model, "split": "ood_test", "reader": "likelihood", "dimension": "sex", "group": level, "metric": "accuracy"}
-        | {"value": 0.614 if model == "tuned" else change[0], "low": change[1], "high": change[2], "pairs": change[3]}
-        for (level, topic), change in places.items()
-        for model in ("tuned", "tuned-base")
-    ]
-    pd.DataFrame(rows).to_parquet(folder / "tables" / "metrics_by_topic.parquet")
-    text = page_of(folder).text
-    assert "Level Trust sex Female 61% ▲ Male 61% ▼" in text and "Level Family" not in text
-
-
 def test_what_is_unseen_is_named_as_the_study_holds_it_out(undrawn, made_up_run):
     folder = made_up_run()
     manifest = json.loads((folder / "manifest.json").read_text())

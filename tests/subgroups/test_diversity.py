@@ -36,10 +36,11 @@ def landscape(*, spread: float, questions: int, options: int = 4) -> tuple[pd.Da
 
 
 def test_where_subgroups_are_equal_what_is_seen_is_what_sampling_gives() -> None:
-    found, _ = landscape(spread=0.0, questions=80)
+    found, whole = landscape(spread=0.0, questions=80)
     assert found["truth"].max() == 0
     assert found["seen"].mean() == pytest.approx(found["mds_sampling"].mean(), abs=0.03)
     assert found["mds_expected"].mean() < found["seen"].mean()
+    assert (whole["low"] < whole["mds_sampling"]).all()  # so it is not called beyond what sampling gives, though it lies above the population's
 
 
 def test_intervals_cover_the_population_s_score() -> None:
