@@ -94,7 +94,7 @@ def _modal_answers(contents: Contents, item: str) -> str:
 
 
 def heat_map(means: pd.DataFrame) -> HeatMap:
-    """Topics by dimensions, single traits before crossed ones; darker is more diverse, bold lies above what sampling alone would give."""
+    """Topics by dimensions, single traits before crossed ones; deeper is more diverse, bold lies above what sampling alone would give."""
     dimensions = list(dict.fromkeys(means.sort_values("crossed", kind="stable")["dimension"]))
     cells = {(row["topic"], row["dimension"]): row for row in means.to_dict("records")}
     top = max(float(means["mds"].max()), 0.01)

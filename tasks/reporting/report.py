@@ -159,7 +159,7 @@ def _groups(contents: Contents, scores: Scores) -> dict[str, Any]:
 
 def _topics_caption(contents: Contents, *, where: str) -> str:
     word = "tuned" if contents.trained else "base"
-    caption = f"Accuracy of the {word} model by level and topic, from {groups.FEWEST_PAIRS} pairs on; darker is better."
+    caption = f"Accuracy of the {word} model by level and topic, from {groups.FEWEST_PAIRS} pairs on; the deeper the colour the better."
     if contents.trained:
         marks = f"{groups.RISEN} or {groups.FALLEN}"
         caption += f" Bold with {marks}: surely changed by fine-tuning, by itself; topics of under {FEWEST_QUESTIONS} questions have no mark."
