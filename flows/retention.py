@@ -14,6 +14,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -21,12 +22,12 @@ from typing import NamedTuple
 
 from flows.records import LOCK, read_manifest, run_folders
 from tasks.errors import StepError
-from tasks.files import held_alone, is_held
+from tasks.files import FileSet, held_alone, is_held
 from tasks.lineage import Lineage
 from tasks.training.launcher import MADE
 
 REST = timedelta(days=1)  # what was touched since then may be about to be used again
-RUN, TRAINING, SURVEY, LEFTOVER = "run", "training", "staged survey", "leftover"
+RUN, TRAINING, SURVEY, LEFTOVER, RESULT = "run", "training", "staged survey", "leftover", "stored result"
 
 
 class Entry(NamedTuple):
@@ -118,6 +119,7 @@ def _shared(workspace: Path, *, untouched_since: datetime) -> Iterator[Entry]:
         *((TRAINING, path.name, (path,)) for path in (workspace / "training").glob("[!.]*") if not is_held(path / "lock")),
         *((SURVEY, stem, tuple(paths)) for stem, paths in surveys.items()),
         *((LEFTOVER, path.name, (path,)) for path in leftovers),
+        *((RESULT, path.name, (path,)) for path in (workspace / "prefect" / "storage").glob("[!.]*") if path.is_file() and _told_of(path)),
     ]
     for kind, name, paths in found:
         touched = max(datetime.fromtimestamp(file.lstat().st_mtime, UTC) for path in paths for file in (path, *_files(path)))
@@ -131,15 +133,34 @@ def _unused(shared: list[Entry], workspace: Path, *, without: set[str]) -> list[
     with Lineage(workspace) as lineage:
         known = staying <= lineage.runs()
         used = lineage.contents(sorted(staying)) | lineage.names(sorted(staying))
-    return [entry for entry in shared if entry.kind == LEFTOVER or (known and not used & _marks(entry))]
+    unused = [entry for entry in shared if entry.kind == LEFTOVER or (known and not used & _marks(entry))]
+    results = [entry for entry in unused if entry.kind == RESULT]
+    return [*(entry for entry in unused if entry.kind != RESULT), *([_together(results)] if results else [])]
+
+
+def _together(results: list[Entry]) -> Entry:
+    """A line for them all: there are dozens of a run, of a kilobyte each."""
+    return Entry(
+        RESULT, f"{len(results)} of Prefect's", tuple(path for entry in results for path in entry.paths), max(entry.touched for entry in results)
+    )
 
 
 def _marks(entry: Entry) -> set[str]:
-    """By what lineage knows an entry: a staged survey by its name, which is a hash, an adapter by its content."""
+    """By what lineage knows an entry: a staged survey by its name, which is a hash, an adapter by its content, a stored result by the files that it
+    tells of."""
     if entry.kind == SURVEY:
         return {path.name for path in entry.paths}
+    if entry.kind == RESULT:
+        return _told_of(entry.paths[0])
     made = entry.paths[0] / MADE
     return set(json.loads(made.read_text(encoding="utf-8")).values()) if made.is_file() else set()
+
+
+def _told_of(result: Path) -> set[str]:
+    """The SHA-256 of the files of a step, as Prefect stored it; none for what is no step's."""
+    with suppress(ValueError, LookupError, TypeError, OSError):
+        return set(FileSet.model_validate(json.loads(json.loads(result.read_text(encoding="utf-8"))["result"])["data"]).files.values())
+    return set()
 
 
 def _remove(entry: Entry, *, busy: bool) -> None:

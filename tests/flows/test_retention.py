@@ -115,6 +115,21 @@ def test_what_a_run_that_stays_has_used_stays_however_old(workspace: Workspace) 
     assert names(workspace.plan(older_than=MONTH)) == ["run 1", "training given up", "training unused"]
 
 
+def test_results_go_when_no_run_that_stays_has_their_files(workspace: Workspace) -> None:
+    old, new = workspace.run("1", days=90), workspace.run("2", days=1)
+    storage = workspace.folder / "prefect" / "storage"
+    storage.mkdir(parents=True)
+    for folder in (old, new):
+        told = {"__class__": "tasks.files.FileSet", "data": file_set(folder, ["tables"]).model_dump()}
+        (storage / f"pairs-{folder.name}").write_text(json.dumps({"metadata": {}, "result": json.dumps(told)}))
+    (storage / "another").write_text(json.dumps({"metadata": {}, "result": "3"}))
+    workspace.age(days=40)
+    plan = workspace.plan(older_than=MONTH)
+    assert names(plan) == ["run 1", "stored result 1 of Prefect's"]
+    assert remove(plan) == []
+    assert sorted(path.name for path in storage.iterdir()) == ["another", "pairs-2"]
+
+
 def test_a_training_that_goes_on_or_was_cut_off_just_now_stays(workspace: Workspace) -> None:
     workspace.run("1", days=1)
     work = Path(workspace.training("going on", finished=False).folder)
