@@ -30,7 +30,7 @@ MADE_IN_PYTHON = {
     "predictions": "One row per model, reader, variant and test pair: the probability of each option, the choice, and the mass outside.",
     "replications": "With several replications: each metric's mean, and its spread over seeds of split and training.",
     "responses": "Free answers to the compared pairs, with the judge's verdict.",
-    "robustness": "One row per model and rewording: accuracy on the compared pairs, plainly asked and reworded, and the ranking of subgroups.",
+    "robustness": "One row per model and rewording: accuracy on the compared pairs, plainly asked and reworded, and the ranking of levels.",
     "training_log": "One row per optimizer step.",
 }
 STUDY_TEXT = """# The keys of a study

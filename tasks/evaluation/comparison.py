@@ -21,7 +21,8 @@ from tasks.prompting.rewording import REWORDINGS
 KEYS = ["item", "subgroup_id", "split"]
 REPLICATES = 1000
 INTERVAL = (2.5, 97.5)  # percent
-FEWEST_RANKED = 3  # subgroups: two are always in order or in reverse
+FEWEST_RANKED = 3  # levels: two are always in order or in reverse
+FEWEST_PAIRS = 3  # of a level that is ranked: of one pair an accuracy is 0 or 1
 
 
 def write_comparison(predictions: pd.DataFrame, pairs: pd.DataFrame, *, seed: int, folder: Path) -> FileSet:
@@ -47,8 +48,8 @@ def agreement_of(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame
 
 def robustness_of(predictions: pd.DataFrame, pairs: pd.DataFrame, *, seed: int) -> pd.DataFrame:
     """model, reader, variant: accuracy plain and reworded on the same pairs, the change with a 95% interval (bootstrap of questions: a rewording
-    moves all answers to a question together), the share of answers that stay, and how subgroups' accuracies rank alike (Spearman's rho, Kendall's
-    tau-b; null where fewer than three subgroups differ)."""
+    moves all answers to a question together), the share of answers that stay, and how levels' accuracies, each over all pairs whose subgroup has
+    it, rank alike (Spearman's rho, Kendall's tau-b; null where fewer than three levels have enough pairs, or none differ)."""
     columns = ["model", "reader", "variant", "pairs", "questions", "accuracy_plain", "accuracy", "change", "low", "high", "same_choice", "unread"]
     scored = _scored(predictions[predictions["variant"].isin(["plain", *REWORDINGS])], pairs)
     rows = []
@@ -59,7 +60,7 @@ def robustness_of(predictions: pd.DataFrame, pairs: pd.DataFrame, *, seed: int) 
             for variant in REWORDINGS
             if (group["variant"] == variant).any()
         ]
-    return pd.DataFrame(rows, columns=[*columns, "subgroups", "spearman", "kendall"])
+    return pd.DataFrame(rows, columns=[*columns, "levels", "spearman", "kendall"])
 
 
 def _scored(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -123,11 +124,13 @@ def _interval(both: pd.DataFrame, *, seed: int) -> tuple[float, float]:
 
 
 def _ranking(both: pd.DataFrame) -> dict[str, Any]:
-    means = both.groupby("subgroup_id")[["right", "right_plain"]].mean()
+    """Of levels: a sample has a pair or two of a subgroup, and many of a level."""
+    by_level = both.assign(level=both["subgroup_id"].str.split("|")).explode("level").groupby("level")[["right", "right_plain"]]
+    means = by_level.mean()[by_level.size() >= FEWEST_PAIRS].drop(index="all", errors="ignore")
     if len(means) < FEWEST_RANKED or (means.nunique() < 2).any():
-        return {"subgroups": len(means), "spearman": float("nan"), "kendall": float("nan")}
+        return {"levels": len(means), "spearman": float("nan"), "kendall": float("nan")}
     return {
-        "subgroups": len(means),
+        "levels": len(means),
         "spearman": float(spearmanr(means["right"], means["right_plain"]).statistic),
         "kendall": float(kendalltau(means["right"], means["right_plain"]).statistic),
     }

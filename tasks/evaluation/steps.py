@@ -99,7 +99,7 @@ def compare_served(pairs: FileSet, marts: FileSet, answers: FileSet, study: Stud
     return write_predictions(made, name="base_comparison", folder=folder)
 
 
-@task(name="tabulate agreement", cache_key_fn=content_key("agreement", version=1, sections=("seed",)), **STORED, **TRIED_AGAIN)
+@task(name="tabulate agreement", cache_key_fn=content_key("agreement", version=2, sections=("seed",)), **STORED, **TRIED_AGAIN)
 def tabulate_comparison(pairs: FileSet, predictions: list[FileSet], study: Study, folder: Path) -> FileSet:
     """tables/agreement.parquet and tables/robustness.parquet from all predictions, those of the comparisons included."""
     together = pd.concat([one.table() for one in predictions], ignore_index=True)

@@ -230,7 +230,7 @@ def _agreement_cells(row: Mapping[str, Any]) -> list[str]:
 
 def robustness(rows: Iterable[Mapping[str, Any]], *, caption: str) -> Table:
     keyed = groupby(rows, key=lambda row: f"{str(row['model']).capitalize()} model")
-    columns = ("", "Pairs", "As usual", "Reworded", "Change (points)", "Same answer", "Subgroups rank alike (Spearman)", "(Kendall)", "Not read")
+    columns = ("", "Pairs", "As usual", "Reworded", "Change (points)", "Same answer", "Levels rank alike (Spearman)", "(Kendall)", "Not read")
     return Table(caption, columns, [Block(heading, [_robustness_cells(row) for row in group]) for heading, group in keyed])
 
 

@@ -79,16 +79,19 @@ def test_the_interval_moves_all_answers_to_a_question_together() -> None:
     assert 0.3 < widths[0] < 0.6
 
 
-def test_subgroups_rank_as_their_accuracies_do() -> None:
+def test_levels_rank_as_their_accuracies_over_all_pairs_that_have_them_do() -> None:
+    """Eight subgroups of two traits: four levels of one, two of the other."""
     generator, pairs = np.random.default_rng(2), pairs_of(30, subgroups=8)
+    named = {name: f"faith={place % 4}|sex={place % 2}" for place, name in enumerate(sorted(pairs["subgroup_id"].unique()))}
+    named |= {name: f"{traits}|old={place // 4}" for place, (name, traits) in enumerate(named.items())}
+    pairs["subgroup_id"] = pairs["subgroup_id"].map(named)
     choices = [[int(choice) for choice in generator.choice(CODES, size=240)] for _ in range(2)]
     table = robustness_of(pd.concat([predictions_of(pairs, choices[0]), predictions_of(pairs, choices[1], variant="letters")]), pairs, seed=1)
-    means = [
-        pairs.assign(right=[choice in tied for choice, tied in zip(made, pairs["tied_codes"], strict=True)]).groupby("subgroup_id")["right"].mean()
-        for made in choices
-    ]
+    levels = [f"faith={place}" for place in range(4)] + ["sex=0", "sex=1", "old=0", "old=1"]
+    right = [np.array([choice in tied for choice, tied in zip(made, pairs["tied_codes"], strict=True)]) for made in choices]
+    means = [[made[pairs["subgroup_id"].str.contains(level)].mean() for level in levels] for made in right]
     assert table["spearman"].item() == pytest.approx(spearmanr(*means).statistic, abs=1e-12)
-    assert table["subgroups"].item() == 8
+    assert table["levels"].item() == 8
     same = robustness_of(pd.concat([predictions_of(pairs, choices[0]), predictions_of(pairs, choices[0], variant="letters")]), pairs, seed=1)
     assert same[["spearman", "kendall", "same_choice"]].to_numpy().tolist() == [[pytest.approx(1), pytest.approx(1), 1]]
     flat = predictions_of(pairs, [tied[0] for tied in pairs["tied_codes"]])

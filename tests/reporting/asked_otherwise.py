@@ -42,7 +42,7 @@ def agreement() -> list[dict[str, Any]]:
 
 def robustness() -> list[dict[str, Any]]:
     figures = {"pairs": 30, "questions": 6, "accuracy_plain": 0.62, "accuracy": 0.41, "low": -0.3, "high": -0.1, "same_choice": 0.5, "unread": 2}
-    shared = {"model": "tuned", "reader": "likelihood", **figures, "subgroups": 10, "kendall": 0.2}
+    shared = {"model": "tuned", "reader": "likelihood", **figures, "levels": 10, "kendall": 0.2}
     changes = {"letters": (-0.21, 0.3), "reversed_options": (-0.05, None)}
     return [shared | {"variant": variant, "change": change, "spearman": rho} for variant, (change, rho) in changes.items()]
 
