@@ -29,11 +29,14 @@ class Job(BaseModel):
     training: TrainingSection
 
 
-def die_with_parent() -> None:
-    """On Linux, end this process when the one that started it ends, even by SIGKILL. Each process of a chain has to call it: the launcher between
-    fork and exec for Accelerate's own launcher, and the worker for itself, which takes seconds to come so far: it may be alone by then."""
+def die_with_parent(parent: int | None = None) -> None:
+    """On Linux, end this process when the one that started it ends, even by SIGKILL. Each process of a chain has to call it: the launcher, who names
+    itself as `parent`, between fork and exec for Accelerate's own launcher, and the worker for itself, which takes seconds to come so far: it may be
+    alone by then."""
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if parent is not None and os.getppid() != parent:
+            os._exit(1)  # it was killed in this moment; the handlers for signals are still its own
         if _is_alone():
             os.kill(os.getpid(), signal.SIGTERM)
 

@@ -16,6 +16,7 @@ import sys
 from collections import deque
 from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -161,7 +162,8 @@ def _launch(work: Path, *, tell: Listener) -> None:
         errors = (work / "worker.log").open("w", encoding="utf-8")
     with errors:
         process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, preexec_fn=die_with_parent, start_new_session=True
+            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True,
+            preexec_fn=partial(die_with_parent, os.getpid()),
         )  # fmt: skip
         try:
             reason = _follow(process, tell=tell)
