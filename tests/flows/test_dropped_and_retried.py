@@ -70,7 +70,7 @@ def test_a_dropped_file_whose_study_loses_its_trainer_ends_as_if_undisturbed_onc
     page.wait_for_url("**/runs/flow-run/*")
     page.get_by_text("Running", exact=True).first.wait_for()
     look_at(page, "running")
-    assert eventually(lambda: kill_trainer(plant, run) and plant.state(run).name == "Failed", seconds=300), (
+    assert eventually(lambda: kill_trainer(plant, run) and plant.state(run).name == "Failed", seconds=PATIENCE), (
         "it is tried again by itself, but not for ever"
     )
     page.get_by_text("Failed", exact=True).first.wait_for()
