@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from tasks.fairness import paired
 from tasks.fairness.ceilings import CEILING, ceiling_scores, equivalent_sizes
 from tasks.fairness.contrasts import CHANGE, SKILL_OVER, paired_differences
 from tasks.fairness.disparities import disparities_of, standardised_levels
@@ -22,8 +23,8 @@ from tasks.files import FileSet, file_set, write_table
 
 WHOLE = ["model", "split", "reader", "variant"]
 WEIGHTINGS = {"pairs": None, "population": "weight_share"}
-COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "pairs"]
-TOPIC_COLUMNS = ["topic", *(name for name in COLUMNS if name not in ("variant", "weighting"))]
+COLUMNS = [*WHOLE, "weighting", "dimension", "group", "metric", "value", "low", "high", "p", "pairs"]
+TOPIC_COLUMNS = ["topic", *(name for name in COLUMNS if name not in ("variant", "weighting", "p"))]
 JUDGED = ("base", "tuned", CHANGE)
 BY_TOPIC = (*JUDGED, "national_mode")
 CALIBRATION_BINS = 10
@@ -50,7 +51,8 @@ def measure(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.
     """One row per model x split x reader x variant x weighting x group x metric.
 
     Groups: everything ("all"), each topic, each subgroup, and each level of each dimension. Single subgroups get an interval where all pairs weigh
-    alike, of METRICS and of the models and what tells them apart. Raises ValueError when a score lacks its subgroup.
+    alike, of METRICS and of the models and what tells them apart; `p` (tasks/fairness/paired.py) is of the differences over everything, all pairs
+    alike. Raises ValueError when a score lacks its subgroup.
     """
     unknown = set(scores["subgroup_id"]).difference(subgroups["subgroup_id"])
     if unknown:
@@ -60,7 +62,7 @@ def measure(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.
     for _, of_split in together.groupby("split"):
         grouped = _Grouped(of_split, _groupings(of_split, subgroups))
         weights = question_weights(len(grouped.items), replicates=plan.replicates, generator=plan.generator("metrics"))
-        parts += _means(grouped, weights=weights, level=plan.level)
+        parts += _means(grouped, weights=weights, plan=plan)
         parts += _skills(of_split, weights=weights, items=grouped.items, level=plan.level)
     parts += _calibration(together[together[CONFIDENCE].notna()], subgroups)
     parts.append(standardised_levels(together, subgroups, plan=plan))
@@ -78,9 +80,7 @@ def measure_by_topic(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Pla
         groupings = _groupings(rows, subgroups)
         grouped = _Grouped(rows, groupings[~groupings["dimension"].isin(["all", "topic"])])
         weights = question_weights(len(grouped.items), replicates=plan.replicates, generator=plan.generator("metrics", "topic"))
-        parts += [
-            found.assign(topic=str(topic)) for found in _means(grouped, weights=weights, level=plan.level, metrics=METRICS, weightings=("pairs",))
-        ]
+        parts += [found.assign(topic=str(topic)) for found in _means(grouped, weights=weights, plan=plan, metrics=METRICS, weightings=("pairs",))]
     measured = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=TOPIC_COLUMNS)
     return measured[TOPIC_COLUMNS].sort_values(TOPIC_COLUMNS[:7], ignore_index=True)
 
@@ -127,7 +127,7 @@ def _weights(rows: pd.DataFrame, weighting: str) -> np.ndarray:
 
 
 def _means(
-    grouped: _Grouped, *, weights: np.ndarray, level: float, metrics: Iterable[str] = SCORES, weightings: Iterable[str] = tuple(WEIGHTINGS)
+    grouped: _Grouped, *, weights: np.ndarray, plan: Plan, metrics: Iterable[str] = SCORES, weightings: Iterable[str] = tuple(WEIGHTINGS)
 ) -> Iterator[pd.DataFrame]:
     """Means over pairs of every metric; NaN scores stay out."""
     wide = (grouped.groups["dimension"] != "subgroup").to_numpy()
@@ -139,12 +139,24 @@ def _means(
             single = judged[:, None] if metric in METRICS and weighting == "pairs" else np.zeros_like(judged)[:, None]
             shown = (wide | single) & (counts.sum(axis=0) > 0)  # [contenders, groups]
             bounds = np.full((2, *shown.shape), np.nan)
-            bounds[:, shown] = ratio_interval(sums[:, shown], totals[:, shown], weights=weights, level=level)
+            bounds[:, shown] = ratio_interval(sums[:, shown], totals[:, shown], weights=weights, level=plan.level)
+            p = _paired_p(grouped, sums, counts, plan=plan) if metric in paired.METRICS and weighting == "pairs" else np.full(shown.shape, np.nan)
             counted = counts.sum(axis=0).ravel()
             with np.errstate(invalid="ignore"):
                 value = (sums.sum(axis=0) / totals.sum(axis=0)).ravel()
-            found = index.assign(metric=metric, weighting=weighting, value=value, low=bounds[0].ravel(), high=bounds[1].ravel())
+            found = index.assign(metric=metric, weighting=weighting, value=value, low=bounds[0].ravel(), high=bounds[1].ravel(), p=p.ravel())
             yield found.assign(pairs=counted.astype(int))[counted > 0]
+
+
+def _paired_p(grouped: _Grouped, sums: np.ndarray, counts: np.ndarray, *, plan: Plan) -> np.ndarray:
+    """Of the differences over everything; NaN elsewhere: [contenders, groups]."""
+    p = np.full(sums.shape[1:], np.nan)
+    differences = grouped.contenders["model"].str.contains("-").to_numpy()
+    everything = (grouped.groups["dimension"] == "all").to_numpy()
+    for contender, group in np.argwhere(differences[:, None] & everything):
+        of_questions = sums[counts[:, contender, group] > 0, contender, group]
+        p[contender, group] = paired.sign_flip_p(of_questions, replicates=plan.replicates, generator=plan.generator("paired"))
+    return p
 
 
 def _skills(scores: pd.DataFrame, *, weights: np.ndarray, items: list[str], level: float) -> Iterator[pd.DataFrame]:

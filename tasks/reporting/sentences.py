@@ -8,7 +8,7 @@ A difference whose paired interval holds zero is called too close to tell apart,
 from typing import NamedTuple
 
 from tasks.reporting import formats, names, views
-from tasks.reporting.contents import SPLITS, Contents, Statistic, as_statistic, setting
+from tasks.reporting.contents import SPLITS, Contents, Statistic, as_statistic, finite, setting
 from tasks.reporting.disparity import DisparityRow, disparity_rows
 from tasks.reporting.groups import Changes
 
@@ -125,9 +125,11 @@ def _result(contents: Contents, split: str) -> str:
         return f"{opening}the base model picks the subgroup's most common answer in {formats.percent(base)}."
     gained = contents.statistic("differences", "tuned-base", "accuracy", split) or Statistic(tuned.value - base.value)
     change = formats.points_between(gained)
+    p = finite(setting(contents.summary, "differences", "tuned-base", "accuracy", split, "p", default=None))
+    tested = "" if p is None else f", in a paired test p {formats.p_value(p)}"
     return (
         f"{opening}the tuned model picks the subgroup's most common answer in {formats.percent(tuned)}, "
-        f"the base model in {formats.percent(base)}: a change of {change} points."
+        f"the base model in {formats.percent(base)}: a change of {change} points{tested}."
     )
 
 

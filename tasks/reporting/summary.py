@@ -5,8 +5,9 @@
 
 Every statistic is {value, low, high}, low and high by a bootstrap of questions or null; a number that the run has not is null.
 `skill` is of what a baseline leaves to 1, `skill_to_ceiling` of what it leaves to the ceiling (the targets' certainty); null where that is little.
-`differences` are paired: both sides over the same pairs. `disparity` is of accuracy, and inside it of NMAE and EMD (tasks/reporting/disparity.py);
-`answers`, `agreement`, `robustness`, `landscape`, `judge`, `server` and the models' `open_ended` are from tasks/reporting/evidence.py.
+`differences` are paired: both sides over the same pairs, with the p of a paired test (tasks/fairness/paired.py).
+`disparity` is of accuracy, and inside it of NMAE and EMD (tasks/reporting/disparity.py); `answers`, `agreement`, `robustness`, `landscape`, `judge`,
+`server` and the models' `open_ended` are from tasks/reporting/evidence.py.
 """
 
 from collections.abc import Callable, Mapping
@@ -17,6 +18,7 @@ import pandas as pd
 from rich.table import Table
 
 from tasks.errors import StepError
+from tasks.fairness import paired
 from tasks.fairness.ceilings import CEILING
 from tasks.fairness.contrasts import ORDER0
 from tasks.files import write_json
@@ -90,9 +92,7 @@ def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str,
         "controls": _controls(measured, predictions, of_all, model=models[-1]),
         "skill": {model: {name: _skill(scores, model=model, baseline=name) for name in baselines} for model in models},
         "skill_to_ceiling": {model: {name: _by_split(scores, f"{SKILL}{name}_to_ceiling", model=model) for name in baselines} for model in models},
-        "differences": {
-            name: {metric: _by_split(scores, metric, model=name) for metric in ("accuracy", "nmae", "emd")} for name in scores.contrasts()
-        },
+        "differences": _differences(scores, views.comparable(measured, reader=reader)),
         "target_certainty": _by_split(scores, "accuracy", model=CEILING),
         "ceiling": _by_split(scores, "accuracy", model=CEILING) if facts.overlap == "disjoint" else None,
         "answers": evidence.answers(predictions, models=models, reader=reader),
@@ -156,6 +156,20 @@ def _headline_row(summary: Mapping[str, Any], contender: views.Contender) -> dic
 
 def _by_split(scores: views.Scores, metric: str, *, model: str, variant: str = "plain") -> dict[str, Number]:
     return {split: _number(scores.of(views.Place(split), model=model, metric=metric, variant=variant)) for split in TEST_SPLITS}
+
+
+def _differences(scores: views.Scores, metrics: pd.DataFrame) -> dict[str, dict[str, dict[str, Number]]]:
+    """By contrast, metric and split, with p."""
+    tested = metrics.dropna(subset="p") if "p" in metrics else metrics.head(0)
+    p = {(row["model"], row["metric"], row["split"]): float(row["p"]) for row in tested.to_dict("records")}
+    found = {name: {metric: _by_split(scores, metric, model=name) for metric in paired.METRICS} for name in scores.contrasts()}
+    return {
+        name: {
+            metric: {split: number and number | {"p": p.get((name, metric, split))} for split, number in by_split.items()}
+            for metric, by_split in by_metric.items()
+        }
+        for name, by_metric in found.items()
+    }
 
 
 def _number(value: Statistic | float | None) -> Number:

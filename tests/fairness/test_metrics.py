@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from fairlearn.metrics import MetricFrame
+from scipy.stats import permutation_test
 from sklearn.calibration import calibration_curve
 
 from tasks.fairness.metrics import measure, measure_by_topic
@@ -107,6 +108,19 @@ def test_a_difference_of_two_models_is_paired_so_that_its_interval_is_narrower_t
     assert rows.loc["tuned-base", "value"] == pytest.approx(better["accuracy"].mean() - scores["accuracy"].mean())
     width = rows["high"] - rows["low"]
     assert width["tuned-base"] < width["tuned"] / 3
+
+
+def test_a_difference_over_everything_has_the_p_of_a_paired_test() -> None:
+    scores = random_scores(questions=9)
+    worse = scores.assign(model="base", accuracy=scores["accuracy"] * (scores["item"] > "Q2"))
+    metrics = measure(pd.concat([scores, worse]), made_up_subgroups(), plan=Plan(replicates=20_000))
+    tested = metrics.dropna(subset="p").set_index("metric")
+    assert set(tested["model"]) == {"tuned-base"} and set(tested["group"]) == {"all"} and set(tested["weighting"]) == {"pairs"}
+    assert set(tested.index) == {"accuracy", "nmae", "emd"}
+    sums = (scores["accuracy"] - worse["accuracy"]).groupby(scores["item"]).sum().to_numpy()
+    exact = permutation_test((sums,), np.sum, permutation_type="samples", vectorized=False, n_resamples=np.inf)
+    assert tested.loc["accuracy", "p"] == pytest.approx(exact.pvalue, abs=0.01)
+    assert tested.loc["emd", "p"] == 1  # no difference anywhere
 
 
 def test_differences_are_taken_against_the_base_model_the_controls_and_the_baselines_that_answered() -> None:

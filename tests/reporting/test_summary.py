@@ -139,7 +139,7 @@ def with_tests(folder):
     metrics, disparities = (pd.read_parquet(folder / "tables" / f"{name}.parquet") for name in ("metrics", "disparities"))
     whole = (metrics["model"] == "tuned") & (metrics["group"] == "all") & (metrics["metric"] == "accuracy") & (metrics["variant"] == "plain")
     metrics.loc[whole, ["low", "high"]] = [0.55, 0.7]
-    gained = metrics[whole].assign(model="tuned-base", value=0.31, low=0.25, high=0.37)
+    gained = metrics[whole].assign(model="tuned-base", value=0.31, low=0.25, high=0.37, p=0.002)
     skill_row = metrics[whole].assign(metric="skill_national_mode", value=0.1, low=-0.02, high=0.2)
     pd.concat([metrics, gained, skill_row]).to_parquet(folder / "tables" / "metrics.parquet")
     row = {"split": "ood_test", "reader": "likelihood", "variant": "plain", "weighting": "standardised", "dimension": "sex", "metric": "accuracy"}
@@ -156,7 +156,7 @@ def with_tests(folder):
 def test_intervals_differences_and_tests_of_the_tables_are_in_the_summary(made_up_run):
     summary = with_tests(made_up_run())
     assert summary["tuned"]["accuracy"]["ood_test"] == {"value": 0.62, "low": 0.55, "high": 0.7}
-    assert summary["differences"]["tuned-base"]["accuracy"]["ood_test"] == {"value": 0.31, "low": 0.25, "high": 0.37}
+    assert summary["differences"]["tuned-base"]["accuracy"]["ood_test"] == {"value": 0.31, "low": 0.25, "high": 0.37, "p": 0.002}
     assert summary["skill"]["tuned"]["national_mode"]["ood_test"] == {"value": 0.1, "low": -0.02, "high": 0.2}
     sex = summary["disparity"]["sex"]
     assert sex["between"]["base"] == pytest.approx({"value": -0.01, "low": -0.02, "high": 0.03, "p": 0.6, "p_permuted": 0.41})
