@@ -23,7 +23,7 @@ MADE_IN_PYTHON = {
     "agreement": "One row per model and two of its readers, on the compared pairs: how often both choose the same, with Cohen's kappa.",
     "disparities": "One row per model, split, reader, variant, weighting, dimension and metric: how far apart the dimension's levels are.",
     "judge": "What the judge of free answers makes of the labelled texts, of all and by scale, level and style.",
-    "metrics": "One row per model, split, reader, variant, weighting, group and metric, with interval; p: of differences over all pairs, by a paired test.",
+    "metrics": "One row per model, split, reader, variant, weighting, group and metric, with interval; p of paired differences.",
     "metrics_by_topic": "One row per topic, model, split, reader, subgroup or level, and metric, with its interval.",
     "overlap": "The audit of shared respondents: accuracy on targets of the half that was learned from, of the other, and the difference.",
     "overlap_subgroups": "One row per unseen subgroup: how much of it is in trained tables, and how far the nearest trained subgroup is.",
