@@ -130,7 +130,7 @@ def scored(survey: Survey, given: Answers, metric: str) -> np.ndarray:
     """As a run scores it: [questions, levels, partners]."""
     size, cells = survey.mode.size, survey.mode.shape
     place = np.arange(size)
-    key = {"item": place // (LEVELS * PARTNERS), "subgroup_id": place, "split": "ood_test"}
+    key = {"item": place // (LEVELS * PARTNERS), "subgroup_id": place % (LEVELS * PARTNERS), "split": "ood_test"}
     by_option = {"shares": survey.shares, "posterior": survey.posterior}
     target = survey.target.ravel()
     pairs = pd.DataFrame(

@@ -4,10 +4,7 @@ Where two distributions are compared, each row is renormalised to 1 first.
 """
 
 import numpy as np
-from scipy.special import erf, xlogy
-
-POOLED_PAIRS = 10  # what is known of all questions counts like so many pairs of each
-SMALLEST = 1e-12
+from scipy.special import xlogy
 
 
 def renormalised(rows: np.ndarray) -> np.ndarray:
@@ -28,7 +25,7 @@ def earth_movers_distance(predicted: np.ndarray, observed: np.ndarray) -> np.nda
 
     The one-dimensional Wasserstein-1 distance on positions scaled to [0, 1] (Rubner et al. 2000).
     """
-    moved: np.ndarray = np.abs(_cumulative_difference(predicted, observed)).sum(axis=1) / (predicted.shape[1] - 1)
+    moved: np.ndarray = np.abs(cumulative_difference(predicted, observed)).sum(axis=1) / (predicted.shape[1] - 1)
     return moved
 
 
@@ -47,49 +44,7 @@ def jensen_shannon(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
     return distance
 
 
-def sampling_floor(predicted: np.ndarray, observed: np.ndarray, *, effective_n: np.ndarray, questions: np.ndarray) -> np.ndarray:
-    """What sampling `effective_n` [pairs] respondents adds on average to the earth mover's distance of each pair. `questions` count from 0.
-
-    A cumulative share F is observed with standard error s = sqrt(F (1 - F) / n). Where the prediction is right that adds s sqrt(2 / pi), the
-    multinomial floor; far from it, nothing. How far predictions are from the population is not known of one pair, but of a question's pairs: their
-    differences there have a mean m and a variance t^2, those seen t^2 + s^2. E|N(m, t^2 + s^2)| - E|N(m, t^2)| is then added (folded normal: Leone,
-    Nelson and Nottingham 1961): right on average where all of a question's cells are predicted equally well, whatever their n. t^2 is a moment
-    estimate, as of a meta-analysis (DerSimonian and Laird 1986), each question moved towards all of them as by POOLED_PAIRS pairs; off m^2 goes what
-    its own noise adds, the half of that where a question has one pair, which cannot tell m from t.
-    """
-    n, difference = effective_n[:, None], _cumulative_difference(predicted, observed)
-    below = (n * np.cumsum(renormalised(observed), axis=1)[:, :-1] + 0.5) / (n + 1)
-    noise = np.clip(below * (1 - below), 0, None) / n  # s^2: [pairs, options - 1]
-    weights = 1 / (noise.mean(axis=0) + noise)
-    totals = _by_question(weights, questions)
-    means = _by_question(weights * difference, questions) / totals
-    free = 1 - weights / totals[questions]  # of a pair's deviation from its question's mean
-    spread = _by_question(weights * ((difference - means[questions]) ** 2 - noise * free), questions)
-    measured = _by_question(weights * free, questions)
-    usual = POOLED_PAIRS * weights.mean(axis=0)
-    pooled = spread.sum(axis=0) / np.maximum(measured.sum(axis=0), SMALLEST)
-    variances = np.maximum((spread + usual * pooled) / (measured + usual), 0)[questions]
-    of_means = _by_question(weights**2 * (variances + noise), questions) / totals**2
-    sure = np.minimum(np.bincount(questions) / 2, 1)[:, None]
-    middle = np.sqrt(np.maximum(means**2 - sure * of_means, 0))[questions]
-    added = _folded(middle, variances + noise) - _folded(middle, variances)
-    floor: np.ndarray = added.sum(axis=1) / (predicted.shape[1] - 1)
-    return floor
-
-
-def _by_question(values: np.ndarray, questions: np.ndarray) -> np.ndarray:
-    """Sums: [questions, columns]."""
-    return np.stack([np.bincount(questions, weights=column) for column in values.T], axis=1)
-
-
-def _folded(mean: np.ndarray, variance: np.ndarray) -> np.ndarray:
-    """E|N(mean, variance)|."""
-    deviation = np.sqrt(np.maximum(variance, SMALLEST))
-    ratio = mean / deviation
-    expected: np.ndarray = deviation * np.sqrt(2 / np.pi) * np.exp(-(ratio**2) / 2) + mean * erf(ratio / np.sqrt(2))
-    return expected
-
-
-def _cumulative_difference(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+def cumulative_difference(predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
+    """Predicted less observed at each step of the scale: [pairs, options - 1]."""
     difference: np.ndarray = np.cumsum(renormalised(predicted) - renormalised(observed), axis=1)[:, :-1]
     return difference

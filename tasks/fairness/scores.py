@@ -2,7 +2,7 @@
 
 Positions are ranks on the question's scale, among the options fielded (K of them). Nominal questions have no distance: NMAE and EMD are NaN there.
 The `adjusted` metrics take the target's noise off: accuracy and NMAE by the probability of each option to be the population's mode, given the survey
-and the model's choice (tasks/fairness/knowledge.py), EMD by what sampling adds to it on average (tasks/fairness/distances.py). `accuracy_certain` is
+and the model's choice (tasks/fairness/knowledge.py), EMD by what sampling adds to it on average (tasks/fairness/floor.py). `accuracy_certain` is
 over pairs of a mode certainty of at least CERTAIN, `accuracy_differs` over those of them whose target is not the country's modal answer; elsewhere
 they are NaN.
 """
@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from tasks.fairness import distances
+from tasks.fairness.floor import sampling_floor
 from tasks.fairness.knowledge import given_choice
 from tasks.subgroups.certainty import mode_probabilities
 
@@ -97,8 +98,8 @@ def _floor(rows: pd.DataFrame, predicted: np.ndarray, observed: np.ndarray) -> n
     read &= (rows["scale"] != "nominal").to_numpy()  # they have no distance, and would tell of the others' noise
     for place in rows[read].groupby(CONTENDER).indices.values():
         known = np.flatnonzero(read)[place]
-        questions = pd.factorize(rows["item"].iloc[known])[0]
-        floor[known] = distances.sampling_floor(predicted[known], observed[known], effective_n=n[known], questions=questions)
+        questions, subgroups = (pd.factorize(rows[name].iloc[known])[0] for name in ("item", "subgroup_id"))
+        floor[known] = sampling_floor(predicted[known], observed[known], effective_n=n[known], questions=questions, subgroups=subgroups)
     return floor
 
 
