@@ -50,7 +50,17 @@ def score_predictions(predictions: pd.DataFrame, pairs: pd.DataFrame) -> pd.Data
     known = pd.concat([joined[["model", "reader", "variant", *KEYS, "topic", "weight_share"]], scores], axis=1)
     for _, rows in joined[joined["model"] != GUESSES].groupby(CONTENDER):
         known.loc[rows.index, ["accuracy_adjusted", "nmae_adjusted"]] = _given_choices(known.loc[rows.index], rows["choice"])
+    measured = joined[known["emd"].notna()]
+    for _, rows in measured.groupby(CONTENDER):
+        known.loc[rows.index, "emd_adjusted"] -= _floor(rows)
     return known
+
+
+def _floor(rows: pd.DataFrame) -> np.ndarray:
+    """What sampling adds to the EMD of each pair of one contender in one split."""
+    questions, subgroups = (pd.factorize(rows[name])[0] for name in ("item", "subgroup_id"))
+    predicted, observed = (rows[name].to_list() for name in ("probabilities", "shares"))
+    return sampling_floor(predicted, observed, effective_n=rows["effective_n"].to_numpy(dtype=float), questions=questions, subgroups=subgroups)
 
 
 def _given_choices(scores: pd.DataFrame, choices: pd.Series) -> np.ndarray:
@@ -85,22 +95,10 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
         "jensen_shannon": distances.jensen_shannon(predicted, observed),
         "accuracy_adjusted": (chosen * is_mode).sum(axis=1),
         "nmae_adjusted": (chosen @ steps * is_mode).sum(axis=1) + no_option,
-        "emd_adjusted": moved - _floor(rows, predicted, observed),
+        "emd_adjusted": moved,
         CONFIDENCE: (chosen * distances.renormalised(predicted)).sum(axis=1),
     }
     return _with_gaps(pd.DataFrame(by_metric, index=rows.index), rows)
-
-
-def _floor(rows: pd.DataFrame, predicted: np.ndarray, observed: np.ndarray) -> np.ndarray:
-    """What sampling adds to the EMD of each pair, by contender and split; null where an answer could not be read, or of a nominal question."""
-    floor = np.full(len(rows), np.nan)
-    n, read = rows["effective_n"].to_numpy(dtype=float), np.isfinite(predicted).all(axis=1) & (predicted.sum(axis=1) > 0)
-    read &= (rows["scale"] != "nominal").to_numpy()  # they have no distance, and would tell of the others' noise
-    for place in rows[read].groupby(CONTENDER).indices.values():
-        known = np.flatnonzero(read)[place]
-        questions, subgroups = (pd.factorize(rows[name].iloc[known])[0] for name in ("item", "subgroup_id"))
-        floor[known] = sampling_floor(predicted[known], observed[known], effective_n=n[known], questions=questions, subgroups=subgroups)
-    return floor
 
 
 def _with_gaps(scores: pd.DataFrame, rows: pd.DataFrame) -> pd.DataFrame:
