@@ -118,8 +118,8 @@ def test_two_studies_on_one_workspace_at_once(plant: Plant, undisturbed: Undistu
 @pytest.mark.skipif(not CLOCKS and os.environ.get("CI") != "true", reason="needs Debian's libfaketime (make setup-system)")
 @pytest.mark.parametrize("jump", ["+40d", "-40d"])
 def test_a_clock_that_jumps_in_the_middle_of_a_run_changes_nothing(plant: Plant, undisturbed: Undisturbed, tmp_path: Path, jump: str) -> None:
-    """Nothing in the result. The server does not hear heartbeats of another time: a run that goes on for five minutes more is called Crashed, does all
-    that it would have done, and is Completed by one retry when the clock is right again."""
+    """Nothing in the result. The server does not hear heartbeats of another time: a run that goes on for five minutes more is called Crashed, does
+    what it would have done all the same, and is Completed by one retry when the clock is right again."""
     clock = tmp_path / "clock"
     clock.write_text("+0")
     faked = {"LD_PRELOAD": str(CLOCKS[0]), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_CACHE_DURATION": "1", "DONT_FAKE_MONOTONIC": "1"}
