@@ -183,7 +183,8 @@ class TrainingSection(Section):
 
 class FairnessSection(Section):
     """`margin`: by how much the standard deviation between a dimension's levels may widen and still count as no wider (0.02: two points of accuracy);
-    fixed before the run. `replicates` of the bootstrap and the simulations behind intervals of `confidence`."""
+    fixed before the run. `replicates` of the bootstrap, simulations behind intervals of `confidence`, and draws of tests (no p is smaller than
+    one of so many)."""
 
     margin: PositiveNumber = 0.02
     replicates: Annotated[int, Field(ge=200)] = 2000

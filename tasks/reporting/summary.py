@@ -159,17 +159,14 @@ def _by_split(scores: views.Scores, metric: str, *, model: str, variant: str = "
 
 
 def _differences(scores: views.Scores, metrics: pd.DataFrame) -> dict[str, dict[str, dict[str, Number]]]:
-    """By contrast, metric and split, with p."""
-    tested = metrics.dropna(subset="p") if "p" in metrics else metrics.head(0)
-    p = {(row["model"], row["metric"], row["split"]): float(row["p"]) for row in tested.to_dict("records")}
-    found = {name: {metric: _by_split(scores, metric, model=name) for metric in paired.METRICS} for name in scores.contrasts()}
-    return {
-        name: {
-            metric: {split: number and number | {"p": p.get((name, metric, split))} for split, number in by_split.items()}
-            for metric, by_split in by_metric.items()
-        }
-        for name, by_metric in found.items()
-    }
+    """By contrast, metric and split, with p, which is null where there are too few questions for a test."""
+    p = {(row["model"], row["metric"], row["split"]): float(row["p"]) for row in metrics.dropna(subset="p").to_dict("records")}
+
+    def tested(name: str, metric: str) -> dict[str, Number]:
+        found = _by_split(scores, metric, model=name)
+        return {split: None if number is None else number | {"p": p.get((name, metric, split))} for split, number in found.items()}
+
+    return {name: {metric: tested(name, metric) for metric in paired.METRICS} for name in scores.contrasts()}
 
 
 def _number(value: Statistic | float | None) -> Number:

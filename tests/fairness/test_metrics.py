@@ -121,6 +121,8 @@ def test_a_difference_over_everything_has_the_p_of_a_paired_test() -> None:
     exact = permutation_test((sums,), np.sum, permutation_type="samples", vectorized=False, n_resamples=np.inf)
     assert tested.loc["accuracy", "p"] == pytest.approx(exact.pvalue, abs=0.01)
     assert tested.loc["emd", "p"] == 1  # no difference anywhere
+    few = scores["item"] < "Q4"
+    assert measure(pd.concat([scores[few], worse[few]]), made_up_subgroups(), plan=PLAN)["p"].isna().all()
 
 
 def test_differences_are_taken_against_the_base_model_the_controls_and_the_baselines_that_answered() -> None:

@@ -109,7 +109,7 @@ def metrics(groups: pd.DataFrame, asked: pd.DataFrame, *, trained: bool) -> pd.D
         {
             "model": model, "variant": variant, "split": split, "reader": "table" if model in BASELINES else "likelihood", "weighting": "pairs",
             "dimension": dimension, "group": group, "metric": metric, "value": _score(metric, accuracy, (model, split, dimension, group)),
-            "low": None, "high": None, "pairs": 120 if group == "all" else 12,
+            "low": None, "high": None, "p": None, "pairs": 120 if group == "all" else 12,
         }
         for (model, variant), accuracy in scored.items()
         for split in ("id_test", "ood_test")

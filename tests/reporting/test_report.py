@@ -179,6 +179,14 @@ def test_a_lead_whose_interval_holds_zero_is_not_called_better(undrawn, made_up_
     assert "does no better than that, +4.0 points with an interval from −1.0 to +9.0, which is too close to tell apart here" in page_of(folder).text
 
 
+@pytest.mark.parametrize(("p", "told"), [(0.0123, " points, in a paired test p 0.012."), (0.0005, " p under 0.001."), (None, "+49.8) points.")])
+def test_the_change_has_the_p_of_its_paired_test_where_there_is_one(undrawn, made_up_run, p, told):
+    folder = made_up_run()
+    gained = {"accuracy": {"ood_test": {"value": 0.31, "low": 0.1, "high": 0.498, "p": p}}}
+    change_summary(folder, lambda summary: summary["differences"].update({"tuned-base": gained}))
+    assert told in page_of(folder).text
+
+
 def test_a_tuned_model_that_needs_no_persona_is_said_to_do_no_better_with_one(undrawn, made_up_run):
     folder = made_up_run()
     change_summary(folder, lambda summary: summary["controls"]["blank_persona"]["accuracy"]["ood_test"].update(value=0.62))
