@@ -61,8 +61,10 @@ test: $(READY)  ## all tests in two processes, with small studies on the real mo
 	@$(TESTED) $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 test-faults: $(READY)  ## what takes longer: processes killed, disks full, caches damaged, servers with their workers (about an hour)
-	@$(TESTED) $(BIN)/python -m pytest --numprocesses 3 -m fault tests/faults
-	@$(TESTED) $(BIN)/python -m pytest -m fault tests/flows # a process knows one Prefect server only
+	@failed=0; \
+	$(TESTED) $(BIN)/python -m pytest --numprocesses 3 -m fault tests/faults || failed=1; \
+	for file in $$(grep -l mark.fault tests/flows/test_*.py); do $(TESTED) $(BIN)/python -m pytest -m fault $$file || failed=1; done; \
+	exit $$failed # files of tests/flows one by one: a process knows one Prefect server only
 
 test-real: $(READY)  ## checks on a survey file of yours: make test-real FILE=... [COUNTRY=USA]
 	@VALUESCAPE_REAL_FILE="$(realpath $(FILE))" VALUESCAPE_REAL_COUNTRY="$(COUNTRY)" $(BIN)/python -m pytest -rs tests/intake/test_real_file.py tests/fairness/test_real_overlap.py
