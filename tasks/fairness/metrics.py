@@ -12,11 +12,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tasks.fairness import paired
 from tasks.fairness.ceilings import CEILING, ceiling_scores, equivalent_sizes
 from tasks.fairness.contrasts import CHANGE, SKILL_OVER, paired_differences
 from tasks.fairness.disparities import disparities_of, standardised_levels
 from tasks.fairness.intervals import question_weights, ratio_interval
+from tasks.fairness.paired import sign_flip_p
 from tasks.fairness.plan import Plan
 from tasks.fairness.scores import CONFIDENCE, METRICS, SCORES, score_predictions
 from tasks.files import FileSet, file_set, write_table
@@ -140,7 +140,7 @@ def _means(
             shown = (wide | single) & (counts.sum(axis=0) > 0)  # [contenders, groups]
             bounds = np.full((2, *shown.shape), np.nan)
             bounds[:, shown] = ratio_interval(sums[:, shown], totals[:, shown], weights=weights, level=plan.level)
-            p = _paired_p(grouped, sums, counts, plan=plan) if metric in paired.METRICS and weighting == "pairs" else np.full(shown.shape, np.nan)
+            p = _paired_p(grouped, sums, counts, plan=plan) if metric in METRICS and weighting == "pairs" else np.full(shown.shape, np.nan)
             counted = counts.sum(axis=0).ravel()
             with np.errstate(invalid="ignore"):
                 value = (sums.sum(axis=0) / totals.sum(axis=0)).ravel()
@@ -155,7 +155,7 @@ def _paired_p(grouped: _Grouped, sums: np.ndarray, counts: np.ndarray, *, plan: 
     everything = (grouped.groups["dimension"] == "all").to_numpy()
     for contender, group in np.argwhere(differences[:, None] & everything):
         of_questions = sums[counts[:, contender, group] > 0, contender, group]
-        p[contender, group] = paired.sign_flip_p(of_questions, replicates=plan.replicates, generator=plan.generator("paired"))
+        p[contender, group] = sign_flip_p(of_questions, replicates=plan.replicates, generator=plan.generator("paired"))
     return p
 
 

@@ -15,8 +15,8 @@ import pandas as pd
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.fairness.multiplicity import holm
 from tasks.fairness.plan import Plan
+from tasks.fairness.scores import METRICS
 
-METRICS = ("accuracy", "nmae", "emd")
 FEWEST_QUESTIONS = 5  # of which 32 ways to flip signs exist
 
 

@@ -95,7 +95,7 @@ def _scores(rows: pd.DataFrame) -> pd.DataFrame:
         "jensen_shannon": distances.jensen_shannon(predicted, observed),
         "accuracy_adjusted": (chosen * is_mode).sum(axis=1),
         "nmae_adjusted": (chosen @ steps * is_mode).sum(axis=1) + no_option,
-        "emd_adjusted": moved,
+        "emd_adjusted": moved,  # what sampling adds is taken off over questions of every length together
         CONFIDENCE: (chosen * distances.renormalised(predicted)).sum(axis=1),
     }
     return _with_gaps(pd.DataFrame(by_metric, index=rows.index), rows)

@@ -18,7 +18,7 @@ import pandas as pd
 from rich.table import Table
 
 from tasks.errors import StepError
-from tasks.fairness import paired
+from tasks.fairness import scores as scoring
 from tasks.fairness.ceilings import CEILING
 from tasks.fairness.contrasts import ORDER0
 from tasks.files import write_json
@@ -166,7 +166,7 @@ def _differences(scores: views.Scores, metrics: pd.DataFrame) -> dict[str, dict[
         found = _by_split(scores, metric, model=name)
         return {split: None if number is None else number | {"p": p.get((name, metric, split))} for split, number in found.items()}
 
-    return {name: {metric: tested(name, metric) for metric in paired.METRICS} for name in scores.contrasts()}
+    return {name: {metric: tested(name, metric) for metric in scoring.METRICS} for name in scores.contrasts()}
 
 
 def _number(value: Statistic | float | None) -> Number:
