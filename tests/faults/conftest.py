@@ -37,3 +37,7 @@ def undisturbed(plant: Plant, tmp_path_factory: pytest.TempPathFactory) -> Undis
     kept = tmp_path_factory.mktemp("kept") / "run"
     shutil.copytree(run_folder(workspace, run), kept)
     return Undisturbed(kept, workspace, seconds)
+
+
+def training(workspace: Path) -> bool:
+    return any(workspace.glob("training/*/checkpoints/step-*"))

@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from tests.faults.conftest import Undisturbed
+from tests.faults.conftest import Undisturbed, training
 from tests.flows.plant import Plant, assert_same, eventually, operations, run_folder
 
 pytestmark = pytest.mark.fault
@@ -56,10 +56,6 @@ def killed_at(share: float, plant: Plant, *, seconds: float, folder: Path) -> tu
             if plant.state(run).name != "Completed":  # a process outlives its run by a moment
                 return run, folder / str(attempt)
     pytest.fail("every run ended before it could be killed")
-
-
-def training(workspace: Path) -> bool:
-    return any(workspace.glob("training/*/checkpoints/step-*"))
 
 
 def test_a_trainer_killed_in_a_study_is_started_again_by_the_study_itself(plant: Plant, undisturbed: Undisturbed, tmp_path: Path) -> None:
