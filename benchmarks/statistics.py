@@ -19,6 +19,8 @@
 import argparse
 import json
 import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from itertools import chain
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -31,6 +33,7 @@ from tasks.fairness.distances import earth_movers_distance
 from tasks.fairness.intervals import question_weights, ratio_interval, ratio_replicates
 from tasks.fairness.scores import score_predictions
 from tasks.fairness.variance import between_levels, change_between_levels, component, permuted
+from tasks.progress import Meter, report_to_terminal
 from tasks.subgroups.certainty import posterior_table
 
 LEVELS, PARTNERS, QUESTIONS, OPTIONS = 4, 10, 60, 4
@@ -76,15 +79,28 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="Few studies: shows that it runs, and measures nothing.")
     parser.add_argument("--studies", type=int, default=1000)
     arguments = parser.parse_args()
+    report_to_terminal()
     studies = 20 if arguments.quick else arguments.studies
     results = {
-        "simulation": [simulate(case, studies=studies) for case in CASES],
-        "changes": [simulate_change(*deviations, studies=studies) for deviations in CHANGES],
+        **simulated(studies),
         "bootstrap": bootstrap_seconds(),
         "fairlearn": against_fairlearn(replicates=5 if arguments.quick else PEER_REPLICATES),
     }
     arguments.json.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
     print(json.dumps(results, indent=1))
+
+
+def simulated(studies: int) -> dict[str, list[dict[str, Any]]]:
+    """Every case, as many at once as there are cores; each draws from a generator of its own."""
+    with ProcessPoolExecutor() as pool, Meter("simulating", total=len(CASES) + len(CHANGES)) as meter:
+        given = {
+            "simulation": [pool.submit(simulate, case, studies=studies) for case in CASES],
+            "changes": [pool.submit(simulate_change, *deviations, studies=studies) for deviations in CHANGES],
+        }
+        for case in as_completed(chain.from_iterable(given.values())):
+            print(json.dumps(case.result()), flush=True)  # an interrupted run has said something
+            meter.advance()
+        return {kind: [case.result() for case in cases] for kind, cases in given.items()}
 
 
 def simulate(case: str, *, studies: int, seed: int = 5) -> dict[str, Any]:
