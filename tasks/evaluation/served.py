@@ -178,7 +178,7 @@ def _answers_frame(answered: dict[str, Answer]) -> pd.DataFrame:
 
 
 def _usage(answered: dict[str, Answer], served: ServedModel, ledger: Ledger) -> dict[str, Any]:
-    """`answers`: what the answers that are used took, whenever they were given; `spent`: with every attempt that failed since."""
+    """`answers`: what the answers that are used took, whenever they were given; `spent`: with every attempt that failed."""
     total = sum((answer.usage or Usage(requests=1) for answer in answered.values()), Usage())
     return {
         "model": served.name,

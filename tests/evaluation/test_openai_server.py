@@ -105,6 +105,19 @@ def test_an_interrupted_evaluation_goes_on_without_asking_twice(server: FlawedSe
     assert ledger.cost_of(ledger.spent) == pytest.approx(5 * COST)
 
 
+def test_failures_before_an_interruption_count_too(server: FlawedServer, cache: AnswerCache) -> None:
+    asked, model = ["choose 3 [hang x3]"], served(server.access, attempts=2, deadline=0.2)
+    with pytest.raises(StepError):
+        ask_all(asked, served=model, cache=cache, ledger=(first := ledger_of()))
+    for _ in range(2):  # the second time with nothing left to ask
+        ask_all(asked, served=model, cache=cache, ledger=(ledger := ledger_of()))
+        assert ledger.failures == {"time-out": 3}
+        assert ledger.spent.requests == server.requests.total() == 4
+    assert ledger.spent.prompt_tokens == 3 * first.spent.prompt_tokens / 2 + PROMPT_TOKENS
+    with pytest.raises(BudgetError, match="requests is 4, 4 are taken"):
+        ask_all([*asked, "choose 2 please"], served=model, cache=cache, ledger=ledger_of(requests=4))
+
+
 def test_other_parameters_another_model_or_server_are_asked_anew(server: FlawedServer) -> None:
     model = served(server.access)
     others = [replace(model, name="other"), served(server.access, answer_tokens=8), served(Access("http://a/", KEY))]

@@ -1,8 +1,11 @@
-"""Answers that a server gave, kept: an evaluation that was interrupted goes on without asking, or paying, twice.
+"""Answers that a server gave, kept: an evaluation that was interrupted goes on without asking, or paying, twice. Attempts that failed, too: a budget
+that forgot them at every start would not be one.
 
 with AnswerCache(workspace / "registry.sqlite") as cache:
     cache.put(key, answer)
     kept = cache.get([key])
+    cache.fail(key, "time-out", taken)
+    failed = cache.failed([key])        # {"time-out": what these attempts took}
 """
 
 import json
@@ -11,23 +14,40 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from tasks.evaluation.backends.answers import Answer
+from tasks.evaluation.backends.answers import Answer, Usage
 from tasks.registry import Registry
 
-TABLE = """
+ANSWERS = """
 create table if not exists server_answers (
     key text primary key,
     answer text not null,
     answered text not null default (strftime('%Y-%m-%dT%H:%M:%SZ', 'now'))
 ) strict, without rowid
 """
+FAILURES = """
+create table if not exists server_failures (
+    key text not null,
+    kind text not null,
+    requests integer not null,
+    prompt_tokens integer not null,
+    completion_tokens integer not null,
+    primary key (key, kind)
+) strict, without rowid
+"""
+FAILED = """
+insert into server_failures (key, kind, requests, prompt_tokens, completion_tokens) values (?, ?, ?, ?, ?)
+on conflict (key, kind) do update set
+    requests = requests + excluded.requests,
+    prompt_tokens = prompt_tokens + excluded.prompt_tokens,
+    completion_tokens = completion_tokens + excluded.completion_tokens
+"""
 
 
 class AnswerCache(Registry):
-    """A table of the workspace's registry."""
+    """Two tables of the workspace's registry."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, [TABLE])
+        super().__init__(path, [ANSWERS, FAILURES])
 
     def put(self, key: str, answer: Answer) -> None:
         """Keep an answer; the first of a key stays."""
@@ -43,3 +63,14 @@ class AnswerCache(Registry):
             except ValidationError:
                 self.write("delete from server_answers where key = ?", [key])
         return found
+
+    def fail(self, key: str, kind: str, taken: Usage) -> None:
+        """Count an attempt without an answer, and what it may have taken."""
+        self.write(FAILED, [key, kind, taken.requests, taken.prompt_tokens, taken.completion_tokens])
+
+    def failed(self, keys: Sequence[str]) -> dict[str, Usage]:
+        """kind -> what the attempts of `keys` took that failed so."""
+        sums = ", ".join(f"sum({name}) as {name}" for name in Usage.model_fields)
+        query = f"select kind, {sums} from server_failures where key in (select value from json_each(?)) group by kind"
+        rows = self.rows(query, [json.dumps(list(keys))])
+        return {row["kind"]: Usage.model_validate({name: row[name] for name in Usage.model_fields}) for row in rows}

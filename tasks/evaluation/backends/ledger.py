@@ -19,8 +19,8 @@ NOTHING = Usage()
 
 
 class Ledger:
-    """Shared by all threads that ask. `before`: what was taken of the budget before; `spent`: requests that were settled since, answers of earlier
-    runs included; `failures`: how many of each kind."""
+    """Shared by all threads that ask. `before`: what was taken of the budget before; `spent`: requests that were settled since, answers and
+    failures of earlier runs included; `failures`: how many of each kind."""
 
     def __init__(self, budget: BudgetSection, *, prices: PricesSection | None, before: Usage = NOTHING) -> None:
         self._budget, self._prices, self._before = budget, prices, before
@@ -48,13 +48,13 @@ class Ledger:
                 self._changed.notify_all()
 
     def add(self, usage: Usage) -> None:
-        """What an answer kept from before took."""
+        """What answers and failures kept from before took."""
         with self._changed:
             self.spent += usage
 
-    def count_failure(self, kind: str) -> None:
+    def count_failures(self, kind: str, attempts: int) -> None:
         with self._changed:
-            self.failures[kind] += 1
+            self.failures[kind] += attempts
 
     def cost_of(self, usage: Usage) -> float | None:
         """In the currency of the prices; None without prices."""

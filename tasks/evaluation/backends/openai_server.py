@@ -96,9 +96,17 @@ def ask_all(prompts: Sequence[str], *, served: ServedModel, cache: AnswerCache, 
     kept = cache.get(list(keys.values()))
     for answer in kept.values():
         ledger.add(answer.usage or Usage(requests=1))
+    for kind, taken in cache.failed(list(keys.values())).items():
+        ledger.add(taken)
+        ledger.count_failures(kind, taken.requests)
+
+    def failed(prompt: str, kind: str, taken: Usage) -> None:
+        ledger.count_failures(kind, taken.requests)
+        cache.fail(keys[prompt], kind, taken)
+
     answered = {prompt: kept[key] for prompt, key in keys.items() if key in kept}
     missing = [prompt for prompt in keys if prompt not in answered]
-    with Client(served, ledger) as client, Meter("asking the server", len(missing)) as meter:
+    with Client(served, ledger, failed) as client, Meter("asking the server", len(missing)) as meter:
         run = _Run(client, total=len(keys), answered=answered, advance=meter.advance)
         run.ask(missing, keep=lambda prompt, answer: cache.put(keys[prompt], answer), threads=served.settings.concurrency)
     return {prompt: run.answered[prompt] for prompt in keys}
@@ -161,10 +169,11 @@ class _Run:
 
 
 class Client:
-    """One model of one server. `adapted`: the parameters that it did not take."""
+    """One model of one server. `failed` is told the prompt, the kind and what it may have taken of each attempt without an answer; `adapted`: the
+    parameters that the server did not take."""
 
-    def __init__(self, served: ServedModel, ledger: Ledger) -> None:
-        self._served, self._ledger = served, ledger
+    def __init__(self, served: ServedModel, ledger: Ledger, failed: Callable[[str, str, Usage], None]) -> None:
+        self._served, self._ledger, self._failed = served, ledger, failed
         self._parameters = served.parameters()
         self._stopped, self._adapting = threading.Event(), threading.Lock()
         self.attempts = served.settings.attempts
@@ -195,7 +204,6 @@ class Client:
             except ParameterRefusedError as refused:
                 self._adapt(parameters, str(refused))
             except Failure as failure:
-                self._ledger.count_failure(failure.kind)
                 if attempt >= self.attempts or self._stopped.wait(self._pause(attempt, failure)):
                     raise
                 attempt += 1
@@ -213,8 +221,13 @@ class Client:
         with self._ledger.request(most) as settle:
             try:
                 answer = self._request({"model": self._served.name, "messages": chat, **parameters}, parameters)
-            except (Failure, ParameterRefusedError, InputError) as failure:
-                settle(most if isinstance(failure, Failure) and failure.billed else Usage(requests=1))
+            except (ParameterRefusedError, InputError):
+                settle(Usage(requests=1))
+                raise
+            except Failure as failure:
+                taken = most if failure.billed else Usage(requests=1)
+                settle(taken)
+                self._failed(prompt, failure.kind, taken)
                 raise
             answer = answer if answer.usage else answer.model_copy(update={"usage": most})
             settle(answer.usage or most)
