@@ -42,6 +42,8 @@ def run_child(name: str, parameters: dict[str, Any], *, key: str, is_done: Calla
             client.set_flow_run_state(run.id, AwaitingRetry(), force=True)
         try:
             _wait(client, run.id, deployment=deployment)
+        except Exception:
+            raise  # a server that does not answer, say: the run goes on, and a retry finds it
         except BaseException:
             client.set_flow_run_state(run.id, Cancelling())
             raise

@@ -248,13 +248,15 @@ def _record_end(place: Place, runs: set[str]) -> None:
         from uuid import UUID
 
         from prefect.client.orchestration import get_client
+        from prefect.exceptions import ObjectNotFound
         from prefect.states import Crashed
 
         with get_client(sync_client=True) as client:
             for run in map(UUID, sorted(runs)):
-                state = client.read_flow_run(run).state
-                if state and not state.is_final():
-                    client.set_flow_run_state(run, Crashed(message="Ended by `make down`. Retry goes on from what was done."), force=True)
+                with suppress(ObjectNotFound):  # a run of another server
+                    state = client.read_flow_run(run).state
+                    if state and not state.is_final():
+                        client.set_flow_run_state(run, Crashed(message="Ended by `make down`. Retry goes on from what was done."), force=True)
 
 
 def _end(log: Path) -> str:

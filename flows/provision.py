@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
@@ -29,7 +30,6 @@ from tasks.errors import StepError
 from tasks.files import file_set, write_json
 
 INFRA = PROJECT / "infra"
-RUNS_AT_ONCE = 2  # of the pool cpu: a study computes on all cores
 POOL_TYPE = "process"
 KILLED = "Its process was killed together with its own server. The same command goes on where it stopped."
 GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
@@ -71,7 +71,17 @@ def end_killed(client: SyncPrefectClient, workspace: Path) -> list[str]:
 
 def deployments() -> set[str]:
     """The names in prefect.yaml."""
-    return {str(each["name"]) for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]}
+    return {str(each["name"]) for each in _entries()}
+
+
+def runs_at_once() -> int:
+    """Of the pool cpu: as many as its deployments may have together, so that a look into the landing zone need not wait for studies."""
+    return sum(int(each["concurrency_limit"]["limit"]) for each in _entries() if each["work_pool"]["name"] == "cpu")
+
+
+def _entries() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]
+    return found
 
 
 def gpus() -> int:
@@ -86,7 +96,7 @@ def _ensure_pool(client: SyncPrefectClient, name: str) -> None:
         if found.type == POOL_TYPE:
             client.update_work_pool(name, WorkPoolUpdate(base_job_template=template))
     except ObjectNotFound:
-        limit = gpus() if name == "gpu" else RUNS_AT_ONCE
+        limit = gpus() if name == "gpu" else runs_at_once()
         client.create_work_pool(WorkPoolCreate(name=name, type=POOL_TYPE, base_job_template=template, concurrency_limit=limit))
 
 
@@ -133,8 +143,8 @@ def _alerts_block(client: SyncPrefectClient, url: str | None) -> str | None:
 
 
 def _deploy(client: SyncPrefectClient, *, record: Path) -> bool:
-    """`prefect deploy --all`, where prefect.yaml or a flow has changed since the last time, or the server has lost one."""
-    current = {"code": file_set(PROJECT, ["prefect.yaml", *_names("flows/*.py")]).content_key, "server": str(client.api_url)}
+    """`prefect deploy --all`, where prefect.yaml, a flow or what its parameters are made of has changed, or the server has lost one."""
+    current = {"code": file_set(PROJECT, ["prefect.yaml", *_names("flows/*.py"), *_names("tasks/*.py")]).content_key, "server": str(client.api_url)}
     known = json.loads(record.read_text(encoding="utf-8")) if record.is_file() else None
     if known == current and deployments() <= {deployment.name for deployment in client.read_deployments()}:
         return False

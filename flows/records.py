@@ -5,7 +5,7 @@ for folder in run_folders(workspace):
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -39,12 +39,14 @@ def run_folders(workspace: Path) -> list[Path]:
     return sorted(found, key=lambda folder: folder.name)
 
 
-def newest_on_another_file(workspace: Path, study: str, survey: Mapping[str, Any]) -> Path | None:
-    """The newest finished run of a study whose survey has the countries of `survey` and came from other files."""
+def newest_on_another_file(workspace: Path, study: str, survey: Mapping[str, Any], *, having: Sequence[str]) -> Path | None:
+    """The newest finished run of a study whose survey has the countries of `survey` and came from other files; `having` these files, which
+    one whose removal was cut off has not."""
     for folder in reversed([folder for folder in run_folders(workspace) if folder.parent.name == study]):
         manifest = read_manifest(folder)
         alike = {name: manifest["survey"].get(name) == survey.get(name) for name in ("country", "file_sha256")}
-        if manifest["status"] == "finished" and alike["country"] and not alike["file_sha256"]:
+        whole = manifest["status"] == "finished" and all((folder / name).is_file() for name in having)
+        if whole and alike["country"] and not alike["file_sha256"]:
             return folder
     return None
 

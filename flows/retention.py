@@ -54,7 +54,7 @@ def plan_removal(workspace: Path, *, older_than: timedelta | None = None, at_mos
         return Plan(workspace)
     moment = now or datetime.now(UTC)
     runs = sorted(_removable_runs(workspace), key=lambda entry: entry.touched)
-    aged = sum(moment - entry.touched > older_than for entry in runs) if older_than else 0
+    aged = sum(moment - entry.touched > older_than for entry in runs) if older_than is not None else 0
     shared = list(_shared(workspace, untouched_since=moment - max(older_than or REST, REST)))
     total = bytes_of([workspace])
     if at_most_bytes is not None and older_than is None and total <= at_most_bytes:

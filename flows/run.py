@@ -79,7 +79,7 @@ class StudyRun:
 
     def before(self) -> FileSet | None:
         """The tables of the newest finished run of the study on another file of the same countries."""
-        folder = newest_on_another_file(self.workspace, self.study.name, self.survey)
+        folder = newest_on_another_file(self.workspace, self.study.name, self.survey, having=drift.FILES)
         return file_set(folder, drift.FILES) if folder else None
 
     def step(self, task: Task[..., FileSet], *inputs: Any, folder: Path | None = None) -> FileSet:

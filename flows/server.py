@@ -287,7 +287,10 @@ def _keep(home: Path) -> None:
         print(f"Prefect server on {home}: {address}. Ctrl-C ends it. For workers: export PREFECT_API_URL={server.url}", flush=True)
         while True:
             time.sleep(WATCH_SECONDS)
-            _revive(home, server.url)
+            try:
+                _revive(home, server.url)
+            except (OSError, StepError) as error:  # a full disk, a slow machine: whoever gave up would have to be started by hand
+                print(f"the server could not be started: {error}. It is tried again", flush=True)
 
 
 def _revive(home: Path, url: str) -> None:

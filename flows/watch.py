@@ -41,11 +41,12 @@ def watch_flow(
     zone = _zone(landing, place)
     seen = look_into_landing(zone, place, settle_seconds)
     announced = announce_landed(place)
-    started = [start_study(start, DEPLOYMENT, place) for start in starts_of(seen.present, candidates, {"overrides": overrides}, place)]
+    wanted = starts_of(seen.present, candidates, {"overrides": overrides}, place)
+    started = [start_study(start, DEPLOYMENT, place, return_state=True) for start in wanted]  # one that is refused keeps no other from starting
     if announced or started:
         show_landed(place)
     seen.refuse_failed(zone)
-    return started
+    return [one.result() for one in started]
 
 
 def _whole_names(studies: list[str]) -> list[str]:

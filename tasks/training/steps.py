@@ -1,10 +1,12 @@
 """Prefect tasks of the training stage. Torch is imported by the functions that they call, when they are called: a run from the cache needs none."""
 
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal, cast
 from uuid import UUID
 
+import httpx
 from prefect import get_run_logger, task
 from prefect.artifacts import create_progress_artifact, update_progress_artifact
 
@@ -60,6 +62,10 @@ class _Shown:
         if standing.step < standing.total and time.monotonic() - self._last < SECONDS_BETWEEN_UPDATES:
             return
         self._last = time.monotonic()
+        with suppress(httpx.HTTPError):  # a server that does not answer for a while must not end the training
+            self._show(standing)
+
+    def _show(self, standing: launcher.Standing) -> None:
         percent = 100 * standing.step / standing.total
         if self._artifact is None:
             self._artifact = cast(UUID, create_progress_artifact(percent, key="fine-tuning", description=str(standing)))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from flows.records import LOCK, found_again
+from flows.records import LOCK, found_again, newest_on_another_file
 from flows.retention import Plan, bytes_of, plan_removal, remove
 from tasks.files import FileSet, file_set, held_alone, link_or_copy, write_json
 from tasks.lineage import Lineage, Step
@@ -82,6 +82,23 @@ def test_old_runs_go_but_never_the_newest_finished_one_of_a_study(workspace: Wor
     workspace.run("4", days=80, study="other")
     workspace.run("5", days=50, study="other", status="failed")
     assert names(workspace.plan(older_than=MONTH)) == ["run 1", "run 2", "run 5"]
+
+
+def test_an_age_of_nothing_takes_all_but_the_newest(workspace: Workspace) -> None:
+    for run_id, days in (("1", 2), ("2", 1)):
+        workspace.run(run_id, days=days)
+    assert names(workspace.plan(older_than=timedelta(0))) == ["run 1"]
+
+
+def test_a_run_whose_removal_was_cut_off_is_not_what_a_new_wave_is_compared_with(workspace: Workspace) -> None:
+    for run_id, file in (("1", "a"), ("2", "b")):
+        folder = workspace.run(run_id, days=2)
+        manifest = json.loads((folder / "manifest.json").read_text(encoding="utf-8"))
+        write_json(folder / "manifest.json", manifest | {"survey": {"country": ["USA"], "file_sha256": file}})
+    new, having = {"country": ["USA"], "file_sha256": "c"}, ["tables/pairs.parquet"]
+    assert newest_on_another_file(workspace.folder, "small", new, having=having) == folder
+    (folder / "tables" / "pairs.parquet").unlink()
+    assert newest_on_another_file(workspace.folder, "small", new, having=having) == folder.parent / "1"
 
 
 def test_a_run_that_is_executed_stays_and_one_that_was_killed_goes(workspace: Workspace) -> None:

@@ -141,6 +141,20 @@ def test_a_start_that_was_made_but_not_put_on_record_is_the_same_run(given: dict
     assert len(runs_of(given, "study", workspace)) == 1
 
 
+def test_a_start_that_is_refused_keeps_no_other_from_starting(given: dict[str, str], workspace: Path, survey: bytes) -> None:
+    (workspace / "landing" / "wave7.csv").write_bytes(survey)
+    (started,) = look(workspace, given)
+    with sqlite3.connect(workspace / "registry.sqlite") as registry:
+        registry.execute("update landed_starts set flow_run = null")
+        refused = ["0" * 64, "country", json.dumps({"study": "country", "surveys": 5, "workspace": str(workspace)}), "2020-01-01T00:00:00Z"]
+        registry.execute("insert into landed_starts (sha256, study, parameters, wanted) values (?, ?, ?, ?)", refused)
+    _, errors = (process := looking(workspace, given)).communicate(timeout=180)
+    assert process.returncode != 0
+    assert "surveys" in errors
+    with sqlite3.connect(workspace / "registry.sqlite") as registry:
+        assert registry.execute("select flow_run from landed_starts order by wanted").fetchall() == [(None,), (started,)]
+
+
 def test_what_cannot_be_studied_raises_one_event_and_an_artifact_with_what_to_do(given: dict[str, str], workspace: Path) -> None:
     (workspace / "landing" / "notes.csv").write_text("name;age\nA;3\n", encoding="utf-8")
     assert look(workspace, given) == []

@@ -11,6 +11,7 @@ import threading
 import time
 from pathlib import Path
 
+import httpx
 import pandas as pd
 import pytest
 import torch
@@ -344,3 +345,17 @@ def test_the_standing_is_an_artifact_that_is_made_once_and_then_updated_now_and_
         ("fine-tuning", 10.0, "step 1 of 10, loss 1.500, 20.0 pairs/s, 0:00:54 left"),
         ("7", 100.0, "step 10 of 10, loss 1.500, 20.0 pairs/s, 0:00:00 left"),
     ]
+
+
+def test_a_server_that_does_not_answer_ends_no_training(monkeypatch: pytest.MonkeyPatch) -> None:
+    from tasks.training import steps
+
+    def refuse(*_: object, **__: object) -> None:
+        raise httpx.ConnectError("connection refused")
+
+    monkeypatch.setattr(steps, "create_progress_artifact", refuse)
+    tell = steps._Shown()
+    tell(launcher.Standing(9, 10, 1.5, 20.0, 6.0))
+    monkeypatch.setattr(steps, "create_progress_artifact", lambda *_, **__: 7)
+    tell(launcher.Standing(10, 10, 1.5, 20.0, 0.0))
+    assert tell._artifact == 7
