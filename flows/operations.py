@@ -104,7 +104,11 @@ def _is_free(port: int) -> bool:
 
 
 def _worker_command(pool: str) -> list[str]:
-    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", f"{socket.gethostname()}-{pool}"]
+    return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", _worker_name(pool)]
+
+
+def _worker_name(pool: str) -> str:
+    return f"{socket.gethostname()}-{pool}"
 
 
 def _worker_environment(place: Place) -> dict[str, str]:
@@ -113,9 +117,17 @@ def _worker_environment(place: Place) -> dict[str, str]:
 
 
 def _wait_for_worker(client: Any, place: Place, pool: str) -> None:
+    """A sign of life that is newer than its process: the server remembers the worker of yesterday, too."""
     worker = place.worker(pool)
-    came = wait_until(lambda: not worker.is_alive() or bool(client.read_workers_for_work_pool(pool)), seconds=WORKER_SECONDS)
-    if not came or not worker.is_alive():
+
+    def came() -> bool:
+        with suppress(psutil.Error):
+            started = psutil.Process(worker.pid or 0).create_time()
+            known = client.read_workers_for_work_pool(pool)
+            return any(each.name == _worker_name(pool) and each.last_heartbeat_time.timestamp() >= started for each in known)
+        return False
+
+    if not wait_until(lambda: came() or not worker.is_alive(), seconds=WORKER_SECONDS) or not worker.is_alive():
         raise StepError(f"the worker of pool {pool} does not come up. The end of {worker.log}:\n{_end(worker.log)}")
 
 
