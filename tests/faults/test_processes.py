@@ -29,7 +29,7 @@ def finish(plant: Plant, run: UUID, *, workspace: Path, like: Undisturbed) -> No
     assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
     before = stored(workspace)
     plant.retry(run)
-    if (state := plant.wait(run, "Completed", "Crashed")).name == "Crashed":  # the worker's second word of the same end, late: it undoes a quick Retry
+    if (state := plant.wait(run, "Completed", "Crashed")).name == "Crashed":  # the worker's second word of the same end undoes a quick Retry
         assert state.message.startswith("Flow run infrastructure exited with non-zero status code -9"), state
         plant.retry(run)
         plant.wait(run, "Completed")
