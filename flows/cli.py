@@ -18,7 +18,7 @@ from rich.table import Column, Table
 from rich.text import Text
 
 from flows.records import read_manifest, run_folders
-from flows.rerun import compare_tables, find_run, rerun
+from flows.rerun import compare_tables, find_run, is_same_model, rerun
 from flows.server import local_server
 from tasks.errors import InputError, InterruptedRunError, ValuescapeError
 from tasks.files import make_workspace
@@ -83,6 +83,8 @@ def _run_again(before: Path, *, surveys: list[Path], workspace: Path, fresh: boo
         console.print(f"Not as in run {before.name}: {difference}.", soft_wrap=True, style="yellow")
     folder = _run({"study": str(again.study), "workspace": str(workspace.resolve()), "fresh": fresh}, workspace=workspace)
     _show_result(folder)
+    if not is_same_model(before, folder):
+        console.print(f"Not as in run {before.name}: the model's files are others.", style="yellow")
     same, others = compare_tables(before, folder)
     console.print(f"{len(same)} tables are those of run {before.name} to the last byte.")
     if others:

@@ -7,7 +7,8 @@ up      the workspace's server (or the one that PREFECT_API_URL names), pools, l
 status  what runs, on which address, with how much memory
 down    ends what up started, runs in flight included; they can be retried
 deploy  for a cluster: pools that are missing, limits, automations and deployments, on the server of PREFECT_API_URL; no worker
-worker  for containers: a pool's worker, in this process, on that server; that of the pool cpu also deploys
+worker  for containers: a pool's worker, in this process, on that server; that of the pool cpu also deploys. With a port in
+        PREFECT_WORKER_WEBSERVER_PORT it answers there, on /health, as long as it asks for runs
 """
 
 import logging
@@ -35,6 +36,7 @@ from tasks.progress import report_to_terminal
 PORT = 4200  # Prefect's own
 POOLS = ("cpu", "gpu")
 ALERTS_URL = "VALUESCAPE_ALERTS_URL"
+HEALTH_PORT = "PREFECT_WORKER_WEBSERVER_PORT"
 WORKER_SECONDS = 45.0
 STOP_SECONDS = 15.0
 CHECKPOINT_SECONDS = 60.0  # a training writes one before it ends
@@ -142,7 +144,7 @@ def worker(place: Place, pool: str) -> None:
     """Becomes the pool's worker. Raises InputError without a server."""
     with _given_server(place):
         _provision(place, POOLS if pool == POOLS[0] else (pool,))
-        command = _worker_command(pool)
+        command = [*_worker_command(pool), *(["--with-healthcheck"] if HEALTH_PORT in os.environ else [])]
         sys.stdout.flush()
         os.execve(command[0], command, _worker_environment(place))
 

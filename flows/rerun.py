@@ -114,6 +114,12 @@ def _differences(manifest: Mapping[str, Any]) -> list[str]:
     return differs
 
 
+def is_same_model(before: Path, after: Path) -> bool:
+    """Whether two runs had the same weights; a name of the hub may stand for others by now. A run of an earlier version does not say, and passes."""
+    then, now = (read_manifest(folder).get("model_files") for folder in (before, after))
+    return then is None or then == now
+
+
 def compare_tables(before: Path, after: Path) -> tuple[list[str], list[str]]:
     """Tables of two runs, by name: those that are the same to the last byte (the training's log but for its times), and those that are not, or that
     one of them lacks."""

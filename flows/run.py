@@ -49,6 +49,7 @@ class StudyRun:
     elsewhere: bool = False
     survey: dict[str, Any] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    model_files: str | None = None  # the content key of the base model, once it is there
     seconds: dict[str, float] = field(default_factory=dict)
     reused: list[str] = field(default_factory=list)
     started: str = field(default_factory=lambda: _now())
@@ -126,6 +127,7 @@ class StudyRun:
                 "updated": _now(),
                 "study": self.study.model_dump(mode="json"),
                 "inputs": self.inputs,
+                "model_files": self.model_files,
                 "survey": published_report(self.survey, least=max(SHOWN_FROM, self.study.subgroups.minimum_respondents)),
                 "citation": CITATION,
                 "seed": self.study.seed,

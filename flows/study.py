@@ -103,6 +103,7 @@ def _measured(run: StudyRun, staged: FileSet) -> tuple[FileSet, FileSet]:
 def _asked_here(run: StudyRun, pairs: FileSet, marts: FileSet) -> list[FileSet]:
     """The base model's predictions, and those of the tuned one where the study trains."""
     base = [run.step(prepare_model, run.study.model.name, folder=run.workspace / "models")]
+    run.model_files = base[0].content_key
     trains = run.study.training.objective != "none"
     predictions = [run.step(score_model, "base", pairs, base, run.study, not trains)]
     _gate(run, "base_predictions", pairs, predictions[-1])

@@ -46,7 +46,7 @@ def test_compose_is_of_its_schema() -> None:
     assert told("check-jsonschema", "--builtin-schema", "vendor.compose-spec", INFRA / "compose" / "compose.yaml") == ""
 
 
-def test_compose_does_not_start_without_passwords_and_none_is_written_down() -> None:
+def test_compose_does_not_start_without_passwords_and_none_is_written_down_and_every_service_says_how_it_is() -> None:
     """`${NAME:?...}` ends docker compose where NAME is empty."""
     text = (INFRA / "compose" / "compose.yaml").read_text(encoding="utf-8")
     example = dict(line.split("=", 1) for line in (INFRA / "compose" / "example.env").read_text(encoding="utf-8").splitlines() if "=" in line)
@@ -56,6 +56,8 @@ def test_compose_does_not_start_without_passwords_and_none_is_written_down() -> 
     services = yaml.safe_load(text)["services"]
     assert services["server"]["environment"]["PREFECT_SERVER_API_AUTH_STRING"] == "${VALUESCAPE_AUTH}"
     assert [port for service in services.values() for port in service.get("ports", []) if not port.startswith("127.0.0.1:")] == []
+    assert [name for name, service in services.items() if "healthcheck" not in service] == []
+    assert [name for name, service in services.items() if "VALUESCAPE_ALERTS_URL" in service["environment"]] == ["worker-cpu"]
     assert services["worker-gpu"]["deploy"]["resources"]["reservations"]["devices"][0]["capabilities"] == ["gpu"]
 
 
@@ -103,7 +105,18 @@ def test_the_workspace_is_of_kubernetes_schema() -> None:
     made = list(yaml.safe_load_all((INFRA / "kubernetes" / "workspace.yaml").read_text(encoding="utf-8")))
     for one in made:
         kubernetes_validate.validate(one, VERSION, strict=True)
-    assert (
-        made[-1]["metadata"]["name"]
-        == json.loads((INFRA / "kubernetes" / "job-template.json").read_text())["variables"]["properties"]["claim"]["default"]
-    )
+    job_claim = json.loads((INFRA / "kubernetes" / "job-template.json").read_text())["variables"]["properties"]["claim"]["default"]
+    (server_volume,) = values_of("server")["server"]["extraVolumes"]
+    claims = {one["metadata"]["name"] for one in made if one["kind"] == "PersistentVolumeClaim"}
+    assert claims == {job_claim, server_volume["persistentVolumeClaim"]["claimName"]}
+
+
+def values_of(chart: str) -> dict[str, Any]:
+    found: dict[str, Any] = yaml.safe_load((INFRA / "kubernetes" / f"{chart}-values.yaml").read_text(encoding="utf-8"))
+    return found
+
+
+def test_on_kubernetes_server_and_worker_have_the_version_that_runs_have() -> None:
+    (pinned,) = re.findall(r"^prefect==(\S+)$", (PROJECT / "constraints.txt").read_text(encoding="utf-8"), re.MULTILINE)
+    tags = values_of("server")["global"]["prefect"]["image"]["prefectTag"], values_of("worker")["worker"]["image"]["prefectTag"]
+    assert [tag.partition("-")[0] for tag in tags] == [pinned, pinned]

@@ -57,7 +57,7 @@ def look(zone: str, landings: Landings, *, workspace: Path, settle_seconds: floa
             logger.info("%s went away before it was taken", name)
         except _StillChangingError:
             logger.info("%s is still changing; it is left for the next look", name)
-        except Exception as error:  # a file whose reader fails must not keep the others from being taken
+        except Exception as error:  # one that cannot be copied must not keep the others from being taken
             failed.append(f"{name} ({_told(error)})")
     return Seen(list(present), failed)
 
@@ -169,6 +169,12 @@ def _judged(path: Path, *, sha256: str, copy: str) -> Landed:
         if path.name not in str(error):  # of this machine, not of the file
             raise StepError(str(error)) from error
         return Landed(**known, status=UNREADABLE, reason=str(error))
+    except (OSError, MemoryError, StepError):
+        raise  # the machine's: the next look may have more luck
+    except Exception as error:  # a reader that is not up to this file would fail at every look
+        return Landed(
+            **known, status=UNREADABLE, reason=f"{path.name} could not be read: a case that the project's readers do not know ({_told(error)})"
+        )
     known |= {"version": found.version, "respondents": found.respondents}
     if not found.can_be_studied:
         return Landed(**known, status=UNKNOWN, reason="; ".join(found.reasons))

@@ -8,6 +8,7 @@ with Landings(workspace) as landings:
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,6 @@ from tasks.intake.codebook import CODEBOOKS_FOLDER
 from tasks.registry import REGISTRY, Registry
 from tasks.study import EVERY, Study
 
-CODE_VERSION = 1
 READY, UNREADABLE, UNKNOWN = "ready", "unreadable", "unknown"
 HASH_DIGITS = 16
 TABLES = (
@@ -187,9 +187,12 @@ def _shown(landed: Landed) -> dict[str, Any]:
     return {**told, "version": landed.version, "respondents": landed.respondents, "reason": landed.reason, "sha256": landed.sha256}
 
 
+@cache
 def judged_by() -> str:
-    """What decides whether a file can be studied, beside the file."""
-    return f"{CODE_VERSION}-{file_set(CODEBOOKS_FOLDER, ['.']).content_key[:HASH_DIGITS]}"
+    """What decides whether a file can be studied, beside the file: the codebooks, and the code that reads."""
+    here = Path(__file__).parent
+    code = sorted(str(path.relative_to(here)) for path in here.rglob("*.py"))
+    return file_set(here, [*code, str(CODEBOOKS_FOLDER.relative_to(here))]).content_key[:HASH_DIGITS]
 
 
 def what_to_do(landed: Landed) -> str:

@@ -24,7 +24,7 @@ SMALL = "3m"  # room for the survey, not for the whole study
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
     """A small file system of its own, in memory."""
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 and os.environ.get("CI") != "true":
         pytest.skip("mounting needs root")
     place = tmp_path / "disk"
     place.mkdir()

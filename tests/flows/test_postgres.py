@@ -4,6 +4,7 @@ Needs Debian's PostgreSQL (make setup-system). Without it these tests are skippe
 """
 
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -11,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import psutil
 import pytest
 import yaml
@@ -61,12 +63,16 @@ def test_without_the_password_nothing_is_told(server: Server) -> None:
 def test_a_worker_by_itself_deploys_and_waits_for_runs(server: Server, tmp_path: Path) -> None:
     """As the service worker-cpu of infra/compose."""
     command = [sys.executable, "-m", "flows.operations", "worker-cpu", str(tmp_path / "workspace")]
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    given = environment(**server.settings(), PREFECT_WORKER_WEBSERVER_HOST="127.0.0.1", PREFECT_WORKER_WEBSERVER_PORT=str(port))
     with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=PROJECT, env=environment(**server.settings()), stdout=log, stderr=log)
+        process = subprocess.Popen(command, cwd=PROJECT, env=given, stdout=log, stderr=log)
     try:
         assert eventually(lambda: process.poll() is not None or _online(server, "cpu"), seconds=120)
         assert process.poll() is None, (tmp_path / "log").read_text(errors="replace")[-3000:]
         assert {each["name"] for each in server.ask("deployments/filter").json()} == DEPLOYMENTS
+        assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"message": "OK"}
     finally:
         process.kill()  # Prefect's worker does not always heed SIGTERM right after its start
         process.wait(timeout=60)

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from flows.circumstances import circumstances
-from flows.rerun import compare_tables, find_run, rerun
+from flows.rerun import compare_tables, find_run, is_same_model, rerun
 from tasks.errors import InputError
 from tasks.files import sha256_of, write_json, write_table
 from tasks.intake.synthetic import write_synthetic_survey
@@ -96,6 +96,13 @@ def test_tables_are_compared_by_content_and_by_who_has_them(tmp_path: Path) -> N
     assert compare_tables(tmp_path / "a", tmp_path / "b") == (["same"], ["changed", "gone", "new"])
 
 
+@pytest.mark.parametrize(("then", "now", "same"), [("a", "a", True), ("a", "b", False), (None, "b", True)])
+def test_weights_that_a_name_no_longer_stands_for_are_noticed(tmp_path: Path, then: str | None, now: str, same: bool) -> None:
+    for run, files in (("before", then), ("after", now)):
+        write_json(tmp_path / run / "manifest.json", {"status": "finished"} | ({} if files is None else {"model_files": files}))
+    assert is_same_model(tmp_path / "before", tmp_path / "after") is same
+
+
 @pytest.mark.parametrize(("loss", "differs"), [(0.5, False), (0.4, True)])
 def test_how_long_a_training_took_is_no_difference(tmp_path: Path, loss: float, differs: bool) -> None:
     for run, more in (("a", {"loss": 0.5, "seconds": 2.0}), ("b", {"loss": loss, "seconds": 3.0})):
@@ -163,6 +170,7 @@ def test_a_run_from_its_manifest_has_the_same_tables_and_says_what_differs(folde
     assert f"{len(same)} tables are those of run {first.name} to the last byte." in said
     assert "moved.csv holds the same" in said
     assert json.loads((again / "manifest.json").read_text())["reused"] == []
+    assert "model's files" not in said and json.loads((again / "manifest.json").read_text())["model_files"]
 
 
 @pytest.mark.flow

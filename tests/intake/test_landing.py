@@ -2,12 +2,13 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ import pytest
 from tasks.errors import InputError, StepError
 from tasks.files import make_workspace
 from tasks.intake import landing, landings
+from tasks.intake.inspection import Inspection
 from tasks.intake.landing import look
 from tasks.intake.landings import READY, UNKNOWN, UNREADABLE, Landed, Landings, what_to_do
 from tasks.intake.synthetic import write_synthetic_survey
@@ -29,6 +31,7 @@ SETTLE = 0.05
 LOOKS = """
 import sys
 from pathlib import Path
+from tasks.intake.inspection import Inspection
 from tasks.intake.landing import look
 from tasks.intake.landings import Landings
 from tasks.study import load_study
@@ -199,25 +202,44 @@ def _ready_inspection() -> Any:
     )  # fmt: skip
 
 
-def test_a_file_whose_reader_fails_keeps_no_other_from_being_taken_or_started_and_is_tried_again(
+def test_a_machine_that_fails_on_a_file_keeps_no_other_from_being_taken_or_started_and_is_tried_again(
     workspace: Path, zone: Path, survey: bytes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (zone / "a.csv").write_bytes(survey + b"\n")
     (zone / "b.csv").write_bytes(survey)
-    inspected = landing.inspect_survey
-
-    def fails_on_a(path: Path) -> Any:
-        if path.name == "a.csv":
-            raise ValueError(SECRET)
-        return inspected(path)
-
     with monkeypatch.context() as changed:
-        changed.setattr(landing, "inspect_survey", fails_on_a)
-        with pytest.raises(StepError, match=r"could not take a.csv \(ValueError in test_landing.py, line \d+\)") as raised:
+        changed.setattr(landing, "inspect_survey", failing_on_a(MemoryError(SECRET)))
+        with pytest.raises(StepError, match=r"could not take a.csv \(MemoryError in test_landing.py, line \d+\)") as raised:
             seen(workspace)
     assert SECRET not in str(raised.value)
     assert on_record(workspace) == [("b.csv", READY)]
     assert {landed.name for landed in seen(workspace)} == {"a.csv", "b.csv"}
+
+
+def failing_on_a(error: Exception) -> Callable[[Path], Inspection]:
+    inspected = landing.inspect_survey
+
+    def inspect(path: Path) -> Inspection:
+        if path.name == "a.csv":
+            raise error
+        return inspected(path)
+
+    return inspect
+
+
+def test_a_file_whose_reader_fails_is_unreadable_and_not_tried_again_until_it_or_the_code_changes(
+    workspace: Path, zone: Path, survey: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (zone / "a.csv").write_bytes(survey)
+    with monkeypatch.context() as changed:
+        changed.setattr(landing, "inspect_survey", failing_on_a(ValueError(SECRET)))
+        (refused,) = seen(workspace)
+        changed.setattr(landing, "inspect_survey", lambda _: pytest.fail("it was tried again"))
+        assert seen(workspace) == [refused]
+    assert refused.status == UNREADABLE
+    assert re.fullmatch(r"a.csv could not be read: .* \(ValueError in test_landing.py, line \d+\)", refused.reason)
+    monkeypatch.setattr(landings, "judged_by", lambda: "a reader that knows it")
+    assert [landed.status for landed in seen(workspace)] == [READY]
 
 
 def test_a_zone_that_is_not_there_is_named(workspace: Path) -> None:
