@@ -77,6 +77,8 @@ def up(place: Place) -> None:
         with get_client(sync_client=True) as client:
             ensure_pools(client, POOLS)
             for pool in POOLS:
+                if _asks_elsewhere(place.worker(pool), url):
+                    place.worker(pool).stop(seconds=STOP_SECONDS)
                 place.worker(pool).start(_worker_command(pool), _worker_environment(place))
             told = [*provision(client, record=place.home / "deployed.json", alerts_url=place.alerts_url), *end_killed(client, place.workspace)]
             for pool in POOLS:
@@ -107,6 +109,13 @@ def _is_free(port: int) -> bool:
 
 def _worker_command(pool: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", _worker_name(pool)]
+
+
+def _asks_elsewhere(worker: Background, url: str) -> bool:
+    """A worker that has outlived its server, whose port another program has taken since."""
+    with suppress(psutil.Error):
+        return worker.pid is not None and psutil.Process(worker.pid).environ().get("PREFECT_API_URL") != url
+    return False
 
 
 def _worker_name(pool: str) -> str:

@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from flows.background import PROJECT, is_locked, keep_last_log, locked, try_lock, wait_until
@@ -207,23 +207,34 @@ def _send_what_waits() -> None:
 
 
 def _wait_until_recorded(home: Path, since: datetime) -> None:
-    """The server writes task states down behind their arrival, and drops its queue at its end: wait until none of this run's is open."""
-    deadline, settled = time.monotonic() + RECORDING_SECONDS, 0
-    while settled < 2 and time.monotonic() < deadline and is_alive(home):
+    """The server writes task states down behind their arrival, and drops its queue at its end: wait until none of this run's is open and no more
+    are coming. A busy machine takes its time: what is given up is a server that has written nothing for a while."""
+    began, known, settled = time.monotonic(), (-1, -1), 0
+    while settled < 3 and time.monotonic() - began < RECORDING_SECONDS and is_alive(home):
         time.sleep(0.3)
-        settled = settled + 1 if _open_tasks(_record(home).get("url", ""), since) == 0 else 0
+        counts = _tasks(_record(home).get("url", ""), since)
+        settled = settled + 1 if counts is not None and counts == known and counts[0] == 0 else 0
+        if counts is not None and counts != known:
+            began, known = time.monotonic(), counts
 
 
-def _open_tasks(url: str, since: datetime) -> int:
-    """Tasks that the server holds for unfinished; 0 from a server that cannot say."""
-    wanted = {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}, "expected_start_time": {"after_": since.isoformat()}}
-    body = json.dumps({"task_runs": wanted}).encode()
-    request = urllib.request.Request(f"{url}/task_runs/count", data=body, headers={"Content-Type": "application/json"})
+def _tasks(url: str, since: datetime) -> tuple[int, int] | None:
+    """Tasks that the server holds for unfinished, and all that have begun since; zeros from a server that wants credentials, None from one that does
+    not answer in time."""
+    begun = {"expected_start_time": {"after_": since.isoformat()}}
     try:
-        with urllib.request.urlopen(request, timeout=5) as response:
-            return int(json.load(response))
+        return _count(url, begun | {"state": {"type": {"any_": ["PENDING", "RUNNING"]}}}), _count(url, begun)
+    except urllib.error.HTTPError as error:
+        return (0, 0) if error.code in (401, 403) else None
     except (OSError, ValueError):
-        return 0
+        return None
+
+
+def _count(url: str, tasks: dict[str, Any]) -> int:
+    body = json.dumps({"task_runs": tasks}).encode()
+    request = urllib.request.Request(f"{url}/task_runs/count", data=body, headers={"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=5) as response:
+        return int(json.load(response))
 
 
 def _stop(home: Path) -> None:

@@ -169,6 +169,25 @@ def test_a_run_that_was_killed_with_its_own_server_is_crashed_once_everything_is
             shutil.rmtree(folder)
 
 
+@pytest.mark.parametrize("last", ["Pending", "Running"])
+def test_a_run_that_dies_before_its_first_heartbeat_is_crashed(plant: Plant, last: str) -> None:
+    """By the automations of infra, with seconds instead of minutes, and for this run alone."""
+    from prefect import Flow, states
+    from prefect.events.schemas.automations import AutomationCore
+
+    shipped = yaml.safe_load((PROJECT / "infra" / "automations.yaml").read_text(encoding="utf-8"))
+    (watched,) = (each for each in shipped if f"prefect.flow-run.{last}" in each["trigger"].get("after", []))
+    with plant.client() as client:
+        run = client.create_flow_run(Flow(lambda: None, name="study"))
+        watched["trigger"] |= {"match": {"prefect.resource.id": f"prefect.flow-run.{run.id}"}, "within": 10}
+        made = client.create_automation(AutomationCore.model_validate({**watched, "name": f"only for {last}"}))
+        client.set_flow_run_state(run.id, getattr(states, last)(), force=True)
+        state = plant.wait(run.id, "Crashed", seconds=ALERT_SECONDS)
+        client.delete_automation(made)
+        client.delete_flow_run(run.id)
+    assert "Retry" in state.message
+
+
 def test_the_address_of_alerts_is_readable_nowhere(plant: Plant) -> None:
     with plant.client() as client:
         (block,) = (document for document in client.read_block_documents(include_secrets=False) if document.name == "alerts")
@@ -237,6 +256,32 @@ def test_a_study_that_is_retried_arms_its_fine_tuning_again_which_goes_on_from_i
     assert eventually(lambda: not plant.processes_of(child.id), seconds=20)
 
 
+def test_a_study_that_dies_leaves_its_fine_tuning_at_work_and_its_retry_finds_it(plant: Plant, finished: Path, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path, finetune_on="gpu")
+    assert eventually(lambda: list(tmp_path.glob("training/*/checkpoints/step-*")), seconds=120)
+    plant.kill(run)
+    plant.wait(run, "Crashed")
+    (child,) = _children(plant, tmp_path)
+    plant.wait(child.id, "Completed")
+    assert eventually(lambda: not plant.processes_of(run), seconds=20), plant.processes_of(run)
+    plant.retry(run)
+    plant.wait(run, "Completed")
+    assert [each.id for each in _children(plant, tmp_path)] == [child.id]
+    assert plant.executions(child.id) == {"fine-tune: tuned": 1}
+    assert_same(run_folder(tmp_path, run), finished)
+
+
+def test_a_study_that_is_cancelled_takes_its_fine_tuning_with_it(plant: Plant, tmp_path: Path) -> None:
+    run = plant.start(workspace=tmp_path, finetune_on="gpu")
+    assert eventually(lambda: list(tmp_path.glob("training/*/checkpoints/step-*")), seconds=120)
+    (child,) = _children(plant, tmp_path)
+    subprocess.run([PREFECT, "flow-run", "cancel", str(run)], check=True, capture_output=True, cwd=PROJECT)
+    plant.wait(run, "Cancelled")
+    plant.wait(child.id, "Cancelled", seconds=90)
+    assert eventually(lambda: not [*plant.processes_of(run), *plant.processes_of(child.id)], seconds=60)
+    assert eventually(lambda: plant.slots_taken() == 0, seconds=90)
+
+
 def _children(plant: Plant, workspace: Path) -> list[Any]:
     from prefect.client.schemas.filters import FlowFilter
 
@@ -302,6 +347,21 @@ def test_a_study_that_down_ended_in_its_training_is_retried_after_up_to_what_it_
     assert alone.code == 0, alone
     (undisturbed,) = (tmp_path / "undisturbed" / "runs").glob("*/2*")
     assert_same(run_folder(place, run), undisturbed)
+
+
+def test_up_starts_workers_anew_whose_server_has_come_back_on_another_port(place: Path) -> None:
+    def running(name: str) -> psutil.Process:
+        return psutil.Process(Background(place / "prefect", name).pid)
+
+    assert operations("up", place).returncode == 0
+    workers = [running(name) for name in ("worker-cpu", "worker-gpu")]
+    for name in ("keeper", "server"):
+        running(name).kill()
+    assert eventually(lambda: not Background(place / "prefect", "server").is_alive(), seconds=10)
+    assert operations("up", place).returncode == 0
+    url = json.loads((place / "prefect" / "server.json").read_text(encoding="utf-8"))["url"]
+    assert [running(name).environ()["PREFECT_API_URL"] for name in ("worker-cpu", "worker-gpu")] == [url, url]
+    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
 
 
 def test_deploy_tells_a_server_all_but_starts_no_worker(tmp_path: Path) -> None:

@@ -4,12 +4,12 @@ Needs Debian's PostgreSQL (make setup-system). Without it these tests are skippe
 """
 
 import os
-import socket
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import httpx
@@ -18,9 +18,10 @@ import pytest
 import yaml
 
 from flows.server import PROJECT
-from tests.flows.command import environment
-from tests.flows.plant import eventually
-from tests.flows.postgres import FOUND, Database, Server, postgres, prefect_on
+from tests.flows.command import environment, valuescape, write_study
+from tests.flows.plant import assert_same, eventually, run_folder
+from tests.flows.postgres import FOUND, Database, Server, free_port, postgres, prefect_on
+from tests.training.tiny import save_model
 
 pytestmark = [pytest.mark.flow, pytest.mark.skipif(not FOUND and os.environ.get("CI") != "true", reason="needs PostgreSQL: make setup-system")]
 
@@ -60,19 +61,24 @@ def test_without_the_password_nothing_is_told(server: Server) -> None:
     assert server.ask("flow_runs/count").status_code == 200
 
 
-def test_a_worker_by_itself_deploys_and_waits_for_runs(server: Server, tmp_path: Path) -> None:
-    """As the service worker-cpu of infra/compose."""
-    command = [sys.executable, "-m", "flows.operations", "worker-cpu", str(tmp_path / "workspace")]
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    given = environment(**server.settings(), PREFECT_WORKER_WEBSERVER_HOST="127.0.0.1", PREFECT_WORKER_WEBSERVER_PORT=str(port))
-    with (tmp_path / "log").open("wb") as log:
-        process = subprocess.Popen(command, cwd=PROJECT, env=given, stdout=log, stderr=log)
-    try:
-        assert eventually(lambda: process.poll() is not None or _online(server, "cpu"), seconds=120)
-        assert process.poll() is None, (tmp_path / "log").read_text(errors="replace")[-3000:]
+def test_a_worker_by_itself_deploys_waits_for_runs_and_says_that_it_does(server: Server, tmp_path: Path) -> None:
+    port = free_port()
+    with _worker(server, tmp_path / "workspace", PREFECT_WORKER_WEBSERVER_HOST="127.0.0.1", PREFECT_WORKER_WEBSERVER_PORT=str(port)):
         assert {each["name"] for each in server.ask("deployments/filter").json()} == DEPLOYMENTS
         assert httpx.get(f"http://127.0.0.1:{port}/health").json() == {"message": "OK"}
+
+
+@contextmanager
+def _worker(server: Server, workspace: Path, **more: str) -> Iterator[None]:
+    """As the service worker-cpu of infra/compose; online."""
+    command = [sys.executable, "-m", "flows.operations", "worker-cpu", str(workspace)]
+    log = workspace.with_name("log")
+    with log.open("wb") as lines:
+        process = subprocess.Popen(command, cwd=PROJECT, env=environment(**server.settings(), **more), stdout=lines, stderr=lines)
+    try:
+        assert eventually(lambda: process.poll() is not None or _online(server, "cpu"), seconds=120)
+        assert process.poll() is None, log.read_text(errors="replace")[-3000:]
+        yield
     finally:
         process.kill()  # Prefect's worker does not always heed SIGTERM right after its start
         process.wait(timeout=60)
@@ -111,6 +117,30 @@ def test_a_dump_that_is_restored_has_every_run(server: Server, database: Databas
     database.run("pg_restore", *place, "--dbname", "restored", str(dump))
     with prefect_on(database, tmp_path, name="restored") as restored:
         assert _completed(restored) == _completed(server) > 0
+
+
+@pytest.mark.fault
+def test_a_study_of_a_worker_outlives_a_restart_of_the_database(server: Server, database: Database, tmp_path: Path) -> None:
+    training = {"epochs": 20.0, "checkpoint_steps": 2, "evaluate_steps": 4}
+    study = write_study(tmp_path, items={"include": ["Q1", "Q57"]}, training=training, evaluation={"order0": False})
+    workspace = tmp_path / "workspace"
+    with _worker(server, workspace):
+        (deployment,) = (each for each in server.ask("deployments/filter").json() if each["name"] == "study")
+        given = {"study": str(study), "model": str(save_model(tmp_path / "tiny"))}
+        run = server.ask(f"deployments/{deployment['id']}/create_flow_run", parameters=given).json()["id"]
+        assert eventually(lambda: list(workspace.glob("training/*/checkpoints/step-*")), seconds=240)
+        database.restart()
+        assert eventually(lambda: _state(server, run) in ("COMPLETED", "FAILED", "CRASHED"), seconds=300)
+    assert _state(server, run) == "COMPLETED"
+    alone = valuescape("run", study, "--model", given["model"], "--workspace", tmp_path / "undisturbed")
+    assert alone.code == 0, alone
+    (undisturbed,) = (tmp_path / "undisturbed" / "runs").glob("*/2*")
+    assert_same(run_folder(workspace, run), undisturbed)
+
+
+def _state(server: Server, run: str) -> str:
+    found = server.ask("flow_runs/filter", flow_runs={"id": {"any_": [run]}})
+    return str(found.json()[0]["state_type"]) if found.is_success else "not known"
 
 
 def _run_through_a_restart(server: Server, database: Database, folder: Path, *, at_once: int, each: int) -> None:
