@@ -42,11 +42,13 @@ class Background(NamedTuple):
     def is_alive(self) -> bool:
         return is_locked(self.home / f"{self.name}.lock")
 
-    def start(self, command: list[str], environment: dict[str, str]) -> None:
-        """Start it, in the checkout, unless it runs."""
+    def start(self, command: list[str], environment: dict[str, str]) -> bool:
+        """Start it, in the checkout, unless it runs; returns whether it had to be started."""
         with locked(self.home / f"{self.name}.starting", fcntl.LOCK_EX):
-            if not self.is_alive():
-                self._start(command, environment)
+            if found := self.is_alive():
+                return not found
+            self._start(command, environment)
+            return True
 
     def _start(self, command: list[str], environment: dict[str, str]) -> None:
         record = self.home / f"{self.name}.json"

@@ -111,6 +111,8 @@ def _execute(parameters: dict[str, Any], *, home: Path) -> Path:
         from flows.deployed import run_deployed
         from flows.study import study_flow
 
+        if server.started_here and parameters.get("finetune_on") == "gpu":
+            raise InputError("--finetune-on gpu needs a worker of the work pool gpu: `make up` first. Without it the run trains here")
         deployed = None if server.started_here else run_deployed(parameters)
         return deployed or Path(study_flow(**parameters))
 
@@ -233,7 +235,7 @@ def ask(
     workspace: Workspace = WORKSPACE,
     as_json: Annotated[bool, typer.Option("--json", help="For scripts.")] = False,
 ) -> None:
-    """Ask a run's models one question, beside the survey. Example: valuescape ask --persona sex=Female,religion=Muslim --question Q6"""
+    """Ask a run's models one question, beside the survey. Example: valuescape ask --persona sex=Female,religion=Muslim --question Q1"""
     from tasks.evaluation.single import AskedRun, ask_one
     from tasks.reporting.bars import answer_table
 
@@ -289,7 +291,8 @@ def _report_of(run: str | None, workspace: Path) -> Path:
     wanted = [folder for folder in finished if run is None or run in (folder.name, folder.parent.name)]
     if not wanted:
         known = ", ".join(sorted({folder.parent.name for folder in finished})) or "none"
-        raise InputError(f"no finished run {run or ''} in {workspace.resolve()} (finished studies: {known}). `valuescape runs` lists all runs")
+        named = f" {run}" if run else ""
+        raise InputError(f"no finished run{named} in {workspace.resolve()} (finished studies: {known}). `valuescape runs` lists all runs")
     return (wanted[-1] / "report" / "index.html").resolve()
 
 

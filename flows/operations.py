@@ -22,13 +22,14 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
+from uuid import UUID
 
 import psutil
 from rich.console import Console
 from rich.table import Table
 
 from flows.background import Background, wait_until
-from flows.server import LOG_LINES, STARTUP_SECONDS, is_alive, local_server, server_url
+from flows.server import LOG_LINES, STARTUP_SECONDS, answers, is_alive, local_server, server_url
 from tasks.errors import InputError, StepError, ValuescapeError
 from tasks.files import make_workspace
 from tasks.progress import report_to_terminal
@@ -76,13 +77,13 @@ def up(place: Place) -> None:
 
         with get_client(sync_client=True) as client:
             ensure_pools(client, POOLS)
-            for pool in POOLS:
-                if _asks_elsewhere(place.worker(pool), url):
-                    place.worker(pool).stop(seconds=STOP_SECONDS)
-                place.worker(pool).start(_worker_command(pool), _worker_environment(place))
+            if any(_asks_nobody(place.worker(pool)) for pool in POOLS):
+                _record_end(client, _end_workers(place)[1], by="make up")
+            before = {pool: _heartbeats(client, pool) for pool in POOLS}
+            started = [pool for pool in POOLS if place.worker(pool).start(_worker_command(pool), _worker_environment(place))]
             told = [*provision(client, record=place.home / "deployed.json", alerts_url=place.alerts_url), *end_killed(client, place.workspace)]
-            for pool in POOLS:
-                _wait_for_worker(client, place, pool)
+            for pool in started:
+                _wait_for_worker(client, place, pool, before=before[pool])
     for line in told:
         logger.info("%s", line)
     console.print(f"Up in {time.monotonic() - began:.0f} seconds: {url.removesuffix('/api')}", soft_wrap=True)
@@ -111,10 +112,10 @@ def _worker_command(pool: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", _worker_name(pool)]
 
 
-def _asks_elsewhere(worker: Background, url: str) -> bool:
-    """A worker that has outlived its server, whose port another program has taken since."""
+def _asks_nobody(worker: Background) -> bool:
+    """A worker that has outlived its server, which is on another port now. Its runs cannot tell anybody how they end."""
     with suppress(psutil.Error):
-        return worker.pid is not None and psutil.Process(worker.pid).environ().get("PREFECT_API_URL") != url
+        return worker.pid is not None and not answers(psutil.Process(worker.pid).environ().get("PREFECT_API_URL", ""))
     return False
 
 
@@ -127,18 +128,14 @@ def _worker_environment(place: Place) -> dict[str, str]:
     return {**shown, "VALUESCAPE_HOME": str(place.workspace)}
 
 
-def _wait_for_worker(client: Any, place: Place, pool: str) -> None:
-    """A sign of life that is newer than its process: the server remembers the worker of yesterday, too."""
+def _heartbeats(client: Any, pool: str) -> set[Any]:
+    """Of this machine's worker, by the server's clock; the server remembers that of yesterday, too."""
+    return {each.last_heartbeat_time for each in client.read_workers_for_work_pool(pool) if each.name == _worker_name(pool)}
+
+
+def _wait_for_worker(client: Any, place: Place, pool: str, *, before: set[Any]) -> None:
     worker = place.worker(pool)
-
-    def came() -> bool:
-        with suppress(psutil.Error):
-            started = psutil.Process(worker.pid or 0).create_time()
-            known = client.read_workers_for_work_pool(pool)
-            return any(each.name == _worker_name(pool) and each.last_heartbeat_time.timestamp() >= started for each in known)
-        return False
-
-    if not wait_until(lambda: came() or not worker.is_alive(), seconds=WORKER_SECONDS) or not worker.is_alive():
+    if not wait_until(lambda: _heartbeats(client, pool) != before or not worker.is_alive(), seconds=WORKER_SECONDS) or not worker.is_alive():
         raise StepError(f"the worker of pool {pool} does not come up. The end of {worker.log}:\n{_end(worker.log)}")
 
 
@@ -227,15 +224,24 @@ def _show(client: Any) -> None:
 
 def down(place: Place) -> None:
     """Workers first, then their runs, then the server."""
-    in_flight = set(_flow_processes(place).values())  # a run may end with its worker, which tells nobody
-    ended = [pool for pool in POOLS if place.worker(pool).stop(seconds=STOP_SECONDS)]
-    runs = in_flight | _end_runs(place)
+    ended, runs = _end_workers(place)
     if runs and (server_url() or is_alive(place.home)):
-        _record_end(place, runs)
+        with local_server(place.home):
+            from prefect.client.orchestration import get_client
+
+            with get_client(sync_client=True) as client:
+                _record_end(client, runs, by="make down")
     kept = place.keeper.stop(seconds=2 * STOP_SECONDS)
     console.print(f"Ended: {', '.join([*(f'worker {pool}' for pool in ended), *(['the server'] if kept else [])]) or 'nothing, as nothing ran'}.")
     if is_alive(place.home):
         console.print("The server stays: a command that runs at this moment uses it, and ends it.")
+
+
+def _end_workers(place: Place) -> tuple[list[str], set[str]]:
+    """Workers, then their runs: the pools whose workers there were to end, and the runs' ids."""
+    in_flight = set(_flow_processes(place).values())  # a run may end with its worker, which tells nobody
+    ended = [pool for pool in POOLS if place.worker(pool).stop(seconds=STOP_SECONDS)]
+    return ended, in_flight | _end_runs(place)
 
 
 def _end_runs(place: Place) -> set[str]:
@@ -265,21 +271,16 @@ def _run_of(process: psutil.Process, place: Place) -> str | None:
     return environment.get("PREFECT__FLOW_RUN_ID") if environment.get("VALUESCAPE_HOME") == str(place.workspace) else None
 
 
-def _record_end(place: Place, runs: set[str]) -> None:
+def _record_end(client: Any, runs: set[str], *, by: str) -> None:
     """Nobody else is there to say that these runs have ended."""
-    with local_server(place.home):
-        from uuid import UUID
+    from prefect.exceptions import ObjectNotFound
+    from prefect.states import Crashed
 
-        from prefect.client.orchestration import get_client
-        from prefect.exceptions import ObjectNotFound
-        from prefect.states import Crashed
-
-        with get_client(sync_client=True) as client:
-            for run in map(UUID, sorted(runs)):
-                with suppress(ObjectNotFound):  # a run of another server
-                    state = client.read_flow_run(run).state
-                    if state and not state.is_final():
-                        client.set_flow_run_state(run, Crashed(message="Ended by `make down`. Retry goes on from what was done."), force=True)
+    for run in map(UUID, sorted(runs)):
+        with suppress(ObjectNotFound):  # a run of another server
+            state = client.read_flow_run(run).state
+            if state and not state.is_final():
+                client.set_flow_run_state(run, Crashed(message=f"Ended by `{by}`. Retry goes on from what was done."), force=True)
 
 
 def _end(log: Path) -> str:

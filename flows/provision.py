@@ -19,8 +19,9 @@ import yaml
 from prefect.blocks.notifications import CustomWebhookNotificationBlock
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitCreate, WorkPoolCreate, WorkPoolUpdate
-from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.filters import FlowFilter, FlowRunFilter
 from prefect.events.schemas.automations import AutomationCore
+from prefect.events.schemas.events import Event, RelatedResource, Resource
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Crashed
 
@@ -32,6 +33,7 @@ from tasks.files import file_set, write_json
 INFRA = PROJECT / "infra"
 POOL_TYPE = "process"
 KILLED = "Its process was killed together with its own server. The same command goes on where it stopped."
+FLOWS = ("study", "finetune", "watch-landing")
 GPU_LIMIT = "tag:gpu"  # Prefect's name for the limit of tasks with the tag gpu
 ALERTS = "alerts"  # the notification block
 
@@ -44,6 +46,7 @@ def provision(client: SyncPrefectClient, *, record: Path, alerts_url: str | None
     Raises StepError when `prefect deploy` fails.
     """
     _ensure_limit(client)
+    expect_signs_of_life(client)
     told = _ensure_automations(client, _alerts_block(client, alerts_url))
     if _deploy(client, record=record):
         told.append(f"deployed {', '.join(sorted(deployments()))}")
@@ -54,6 +57,23 @@ def ensure_pools(client: SyncPrefectClient, names: tuple[str, ...]) -> None:
     """Work pools, before their workers start: a worker would make one of its own. A pool of another type (kubernetes) stays as it is."""
     for name in names:
         _ensure_pool(client, name)
+
+
+def expect_signs_of_life(client: SyncPrefectClient) -> None:
+    """A server that was away for minutes has dropped what its automations waited for: without this, a run that died meanwhile would be Running for
+    ever. Whoever lives answers with the next heartbeat."""
+    for flow in FLOWS:
+        ours = FlowFilter.model_validate({"name": {"any_": [flow]}})
+        open_runs = FlowRunFilter.model_validate({"state": {"type": {"any_": ["PENDING", "RUNNING", "CANCELLING"]}}})
+        for run in client.read_flow_runs(flow_filter=ours, flow_run_filter=open_runs):
+            name = "Pending" if run.state and run.state.is_pending() else "heartbeat"
+            related = {"prefect.resource.id": f"prefect.flow.{run.flow_id}", "prefect.resource.role": "flow", "prefect.resource.name": flow}
+            told = Event(
+                event=f"prefect.flow-run.{name}",
+                resource=Resource({"prefect.resource.id": f"prefect.flow-run.{run.id}"}),
+                related=[RelatedResource(related)],
+            )
+            client.request("POST", "/events", json=[told.model_dump(mode="json")]).raise_for_status()
 
 
 def end_killed(client: SyncPrefectClient, workspace: Path) -> list[str]:

@@ -43,6 +43,7 @@ STARTUP_SECONDS = 120.0
 SHUTDOWN_SECONDS = 15.0
 RECORDING_SECONDS = 10.0
 WATCH_SECONDS = 1.0
+PAUSE_SECONDS = 15.0
 LOG_LINES = 15
 
 SETTINGS = {
@@ -104,7 +105,7 @@ def local_server(home: Path) -> Iterator[Server]:
 def server_url() -> str | None:
     """The user's server, when PREFECT_API_URL names one that answers."""
     url = os.environ.get("PREFECT_API_URL", "").rstrip("/")
-    if url and not _answers(url):
+    if url and not answers(url):
         logger.warning("PREFECT_API_URL=%s does not answer; using a server of our own", url)
         return None
     return url or None
@@ -142,7 +143,7 @@ def _found_or_started(home: Path) -> Server:
             logger.info("starting a Prefect server (about 10 seconds); its log: %s", home / "server.log")
             _launch(home, port=int(os.environ.get("PREFECT_SERVER_API_PORT", "0")))
         url = _wait_until_it_answers(home)
-    logger.info("Prefect server: %s%s", url.removesuffix("/api"), " (was running)" if running else "")
+    logger.info("Prefect server: %s", url.removesuffix("/api"))
     return Server(url, started_here=not running)
 
 
@@ -175,7 +176,7 @@ def _wait_until_it_answers(home: Path) -> str:
     deadline = time.monotonic() + STARTUP_SECONDS
     while time.monotonic() < deadline:
         url = _record(home).get("url")
-        if url and _answers(url):
+        if url and answers(url):
             return url
         if not is_alive(home):
             raise StepError(f"the Prefect server ended while it started. The end of {home / 'server.log'}:\n{_end_of_log(home)}")
@@ -186,7 +187,8 @@ def _wait_until_it_answers(home: Path) -> str:
     )
 
 
-def _answers(url: str) -> bool:
+def answers(url: str) -> bool:
+    """Whether a Prefect server is there."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=5) as response:
             return bool(response.status == 200)
@@ -301,7 +303,14 @@ def _keep(home: Path) -> None:
             try:
                 _revive(home, server.url)
             except (OSError, StepError) as error:  # a full disk, a slow machine: whoever gave up would have to be started by hand
-                print(f"the server could not be started: {error}. It is tried again", flush=True)
+                _say(f"the server could not be started: {error}. It is tried again")
+                time.sleep(PAUSE_SECONDS)
+
+
+def _say(line: str) -> None:
+    """For the log, which may be on the disk that is full."""
+    with suppress(OSError):
+        print(line, flush=True)
 
 
 def _revive(home: Path, url: str) -> None:
@@ -310,7 +319,7 @@ def _revive(home: Path, url: str) -> None:
         return
     with locked(home / "start.lock", fcntl.LOCK_EX):
         if not is_alive(home):
-            print(f"the server on {url} ended; it is started again", flush=True)
+            _say(f"the server on {url} ended; it is started again")
             _launch(home, port=int(urlsplit(url).port or 0))
             _wait_until_it_answers(home)
 

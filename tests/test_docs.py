@@ -37,7 +37,7 @@ RUN_BY = {
     "make study": f"{STUDY_RUNS}test_a_run_leaves_what_the_readme_promises",
     "make up": f"{OPERATIONS}test_up_again_changes_nothing",
     "make status": f"{OPERATIONS}test_status_says_what_runs",
-    "make down": f"{OPERATIONS}test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again",
+    "make down": "tests/flows/test_down_and_up.py::test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again",
     "valuescape run": f"{STUDY_RUNS}test_a_run_leaves_what_the_readme_promises",
     "valuescape run --survey": "tests/flows/test_surveys.py::test_two_files_are_one_study_that_tests_the_country_it_never_saw_in_two_replications",
     "valuescape run --from": "tests/flows/test_rerun.py::test_a_run_from_its_manifest_has_the_same_tables_and_says_what_differs",

@@ -69,6 +69,15 @@ def test_every_setting_of_prefect_is_one_that_it_knows() -> None:
     assert written - known == set()
 
 
+def test_every_flow_that_is_deployed_is_looked_after() -> None:
+    """Others on the same server need not give signs of life, and must not be called Crashed for it."""
+    entrypoints = [each["entrypoint"].split(":") for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]]
+    flows = {re.findall(r'@flow\(\s*name="([^"]+)"', (PROJECT / path).read_text(encoding="utf-8"))[0] for path, _ in entrypoints}
+    shipped = yaml.safe_load((INFRA / "automations.yaml").read_text(encoding="utf-8"))
+    looked_after = [set(each["trigger"]["match_related"]["prefect.resource.name"]) for each in shipped if each["trigger"]["posture"] == "Proactive"]
+    assert looked_after == [flows, flows]
+
+
 def job(**values: Any) -> dict[str, Any]:
     """The Kubernetes job of a flow run, from the work pool's template as Prefect fills it in."""
     from prefect.utilities.templating import apply_values

@@ -6,7 +6,8 @@
 
 A file is taken once its size and its stamp (time of change, ETag) have stood still, and is known from then on by the hash of its content: renamed,
 dropped again or found by two watchers at once it is the same file. What is studied is a copy in the workspace, which nobody renames or overwrites.
-A file that cannot be studied is kept on record with the reason, and is judged again when its content changes or a codebook is added to the project.
+A file that cannot be studied is kept on record with the reason, and is judged again when it changes, or
+the codebooks and the code that judge it do.
 """
 
 import hashlib
@@ -20,6 +21,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
+import duckdb
 import fsspec
 
 from tasks.errors import InputError, StepError
@@ -63,11 +65,10 @@ def look(zone: str, landings: Landings, *, workspace: Path, settle_seconds: floa
 
 
 def _told(error: Exception) -> str:
-    """An error without the words of a library, which might quote a respondent's answer."""
+    """An error without the words of a library, which might quote a respondent's answer; and without a line, which moves from version to version."""
     if isinstance(error, StepError):
         return str(error)
-    place = traceback.extract_tb(error.__traceback__)[-1]
-    return f"{type(error).__name__} in {Path(place.filename).name}, line {place.lineno}"
+    return f"{type(error).__name__} in {Path(traceback.extract_tb(error.__traceback__)[-1].filename).name}"
 
 
 class _StillChangingError(Exception):
@@ -169,7 +170,7 @@ def _judged(path: Path, *, sha256: str, copy: str) -> Landed:
         if path.name not in str(error):  # of this machine, not of the file
             raise StepError(str(error)) from error
         return Landed(**known, status=UNREADABLE, reason=str(error))
-    except (OSError, MemoryError, StepError):
+    except (OSError, MemoryError, duckdb.OperationalError, StepError):
         raise  # the machine's: the next look may have more luck
     except Exception as error:  # a reader that is not up to this file would fail at every look
         return Landed(

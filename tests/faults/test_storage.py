@@ -12,7 +12,7 @@ from uuid import UUID
 import pytest
 
 from tests.faults.conftest import Undisturbed, training
-from tests.flows.plant import Plant, assert_same, eventually, run_folder
+from tests.flows.plant import Plant, assert_same, eventually, mounted, run_folder
 
 pytestmark = pytest.mark.fault
 
@@ -23,14 +23,8 @@ SMALL = "3m"  # room for the survey, not for the whole study
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[Path]:
-    """A small file system of its own, in memory."""
-    if os.geteuid() != 0 and os.environ.get("CI") != "true":
-        pytest.skip("mounting needs root")
-    place = tmp_path / "disk"
-    place.mkdir()
-    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={SMALL}", "tmpfs", place], check=True)
-    yield place
-    subprocess.run(["umount", "--lazy", place], check=True)
+    with mounted(tmp_path / "disk", SMALL) as disk:
+        yield disk
 
 
 def remount(place: Path, options: str) -> None:

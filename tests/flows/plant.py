@@ -21,6 +21,8 @@ from uuid import UUID
 
 import pandas as pd
 import psutil
+import pytest
+import yaml
 
 from flows.background import Background
 from flows.server import PROJECT, local_server
@@ -29,6 +31,8 @@ from tests.flows.command import environment, write_study
 from tests.training.tiny import save_model
 
 PREFECT = Path(sys.executable).with_name("prefect")
+NAMES = ("keeper", "server", "worker-cpu", "worker-gpu")
+DEPLOYMENTS = [str(each["name"]) for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]]
 ENDS = ("Completed", "Failed", "Crashed", "Cancelled")
 TIMES = ["seconds", "samples_per_second"]  # of a training's log
 
@@ -146,6 +150,19 @@ def running(folder: Path, **more: str) -> Iterator[Plant]:
     finally:
         ended = operations("down", place)
         assert ended.returncode == 0, ended.stderr
+
+
+@contextmanager
+def mounted(place: Path, size: str) -> Iterator[Path]:
+    """A small file system of its own, in memory."""
+    if os.geteuid() != 0 and os.environ.get("CI") != "true":
+        pytest.skip("mounting needs root")
+    place.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", place], check=True)
+    try:
+        yield place
+    finally:
+        subprocess.run(["umount", "--lazy", place], check=True)
 
 
 def run_folder(workspace: Path, run: UUID) -> Path:

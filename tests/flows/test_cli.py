@@ -83,7 +83,12 @@ def test_runs_of_an_empty_workspace_say_how_to_start_one(tmp_path: Path) -> None
 
 
 def test_a_report_that_is_not_there_is_refused(tmp_path: Path) -> None:
-    assert "no finished run" in refused("report", "--workspace", tmp_path)
+    assert f"no finished run in {tmp_path}" in refused("report", "--workspace", tmp_path)
+
+
+def test_fine_tuning_elsewhere_without_a_server_for_it_is_refused_before_anything_is_done(tmp_path: Path) -> None:
+    assert "`make up` first" in refused("run", "sample", "--finetune-on", "gpu", "--workspace", tmp_path)
+    assert not list(tmp_path.glob("runs/*"))
 
 
 def test_a_run_whose_process_was_killed_is_listed_as_such(tmp_path: Path) -> None:

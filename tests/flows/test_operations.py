@@ -5,6 +5,7 @@ import shutil
 import sqlite3
 import subprocess
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -13,7 +14,6 @@ from typing import Any
 from uuid import UUID
 
 import pandas as pd
-import psutil
 import pytest
 import yaml
 
@@ -21,16 +21,12 @@ from flows.background import PROJECT, Background
 from flows.records import LOCK, run_id_of
 from tasks.files import held_alone, write_json
 from tasks.intake.synthetic import write_synthetic_survey
-from tests.flows.command import environment, server_up, valuescape, write_study
-from tests.flows.plant import PREFECT, Plant, assert_same, eventually, operations, run_folder, running
-from tests.training.tiny import save_model
+from tests.flows.plant import DEPLOYMENTS, NAMES, PREFECT, Plant, assert_same, eventually, operations, run_folder, running
 
 pytestmark = [pytest.mark.flow, pytest.mark.fault]
 SECRET = "an-address-that-nobody-else-may-read"
 ALERT_SECONDS = 120  # mostly one; on a busy machine SQLite may make the server wait for a minute
 LATE_SECONDS = 90  # after 15 a run is late, and every few the server looks
-NAMES = ("keeper", "server", "worker-cpu", "worker-gpu")
-DEPLOYMENTS = [each["name"] for each in yaml.safe_load((PROJECT / "prefect.yaml").read_text(encoding="utf-8"))["deployments"]]
 
 
 class Receiver:
@@ -169,23 +165,59 @@ def test_a_run_that_was_killed_with_its_own_server_is_crashed_once_everything_is
             shutil.rmtree(folder)
 
 
-@pytest.mark.parametrize("last", ["Pending", "Running"])
-def test_a_run_that_dies_before_its_first_heartbeat_is_crashed(plant: Plant, last: str) -> None:
+LIVES = {  # state names, as a worker gives them; then nothing more is heard
+    "PENDING": [["Pending"], ["Pending", "Submitting"], ["Pending", "InfrastructurePending"]],
+    "RUNNING": [["Pending", "Submitting", "Running"], ["Running", "Crashed", "Pending", "Running"]],
+}
+
+
+@pytest.mark.parametrize(("kind", "names"), [(kind, names) for kind, lives in LIVES.items() for names in lives])
+def test_a_run_that_dies_before_its_first_heartbeat_is_crashed(plant: Plant, kind: str, names: list[str]) -> None:
     """By the automations of infra, with seconds instead of minutes, and for this run alone."""
-    from prefect import Flow, states
+    from prefect import Flow
     from prefect.events.schemas.automations import AutomationCore
+    from prefect.states import State
 
     shipped = yaml.safe_load((PROJECT / "infra" / "automations.yaml").read_text(encoding="utf-8"))
-    (watched,) = (each for each in shipped if f"prefect.flow-run.{last}" in each["trigger"].get("after", []))
+    (watched,) = (each for each in shipped if f"prefect.flow-run.{names[-1]}" in each["trigger"].get("after", []))
     with plant.client() as client:
         run = client.create_flow_run(Flow(lambda: None, name="study"))
         watched["trigger"] |= {"match": {"prefect.resource.id": f"prefect.flow-run.{run.id}"}, "within": 10}
-        made = client.create_automation(AutomationCore.model_validate({**watched, "name": f"only for {last}"}))
-        client.set_flow_run_state(run.id, getattr(states, last)(), force=True)
+        made = client.create_automation(AutomationCore.model_validate({**watched, "name": f"only for {run.id}"}))
+        for name in names:
+            state = State(type=name.upper() if name.upper() in ("PENDING", "RUNNING", "CRASHED") else kind, name=name)
+            client.set_flow_run_state(run.id, state, force=True)
+            time.sleep(0.5)
         state = plant.wait(run.id, "Crashed", seconds=ALERT_SECONDS)
         client.delete_automation(made)
         client.delete_flow_run(run.id)
     assert "Retry" in state.message
+
+
+def test_after_a_long_outage_of_the_server_up_has_runs_watched_again_and_others_left_alone(plant: Plant) -> None:
+    """The server drops what its automations waited for, at a start long after: here it never began to wait."""
+    from prefect import Flow
+    from prefect.states import Running
+
+    from flows import provision
+
+    with plant.client() as client:
+        ours, others = (client.create_flow_run(Flow(lambda: None, name=name), state=Running()) for name in ("study", "a flow of others"))
+        seen = _waiting(plant)
+        with closing(sqlite3.connect(plant.home / "prefect.db", timeout=30)) as database, database:
+            database.execute("delete from automation_bucket")
+        provision.expect_signs_of_life(client)
+        assert eventually(lambda: _waiting(plant) == {str(ours.id)}, seconds=30), (_waiting(plant), seen)
+        for run in (ours, others):
+            client.delete_flow_run(run.id)
+
+
+def _waiting(plant: Plant) -> set[str]:
+    """The runs of which a sign of life is expected."""
+    with closing(sqlite3.connect(plant.home / "prefect.db", timeout=30)) as database:
+        rows = database.execute("select bucketing_key from automation_bucket").fetchall()
+    keys = [json.loads(row[0]) for row in rows]
+    return {key[0].removeprefix("prefect.flow-run.") for key in keys if key}
 
 
 def test_the_address_of_alerts_is_readable_nowhere(plant: Plant) -> None:
@@ -301,100 +333,3 @@ def test_fine_tuning_on_its_pool_gives_what_it_gives_inline(plant: Plant, finish
     run = plant.start(workspace=tmp_path, finetune_on="gpu")
     plant.wait(run, "Completed")
     assert_same(run_folder(tmp_path, run), finished)
-
-
-@pytest.fixture
-def place(tmp_path: Path) -> Iterator[Path]:
-    """Another workspace, with a server of its own: what is asked of it is asked in other processes, as Prefect reads its settings once."""
-    yield tmp_path / "place"
-    assert operations("down", tmp_path / "place").returncode == 0
-
-
-def test_down_ends_what_up_started_and_nothing_else_and_up_shows_every_run_again(place: Path, tmp_path: Path) -> None:
-    plant = Plant(place, write_study(tmp_path, items={"include": ["Q1"]}), save_model(tmp_path / "tiny"))
-    assert operations("up", place).returncode == 0
-    with subprocess.Popen(["sleep", "600"]) as bystander:
-        interrupted = _start_elsewhere(plant)
-        assert eventually(lambda: list(place.glob("runs/*/*/manifest.json")), seconds=120)
-        processes = [*(plant.process(name) for name in NAMES), *plant.processes_of(interrupted)]
-        assert len(processes) > len(NAMES)
-        assert "Ended: worker cpu, worker gpu, the server" in operations("down", place).stdout
-        assert not [process for process in processes if process.is_running() and process.status() != psutil.STATUS_ZOMBIE]
-        assert bystander.poll() is None
-        bystander.kill()
-    assert "nothing ran" in operations("down", place).stdout
-    alone = valuescape("run", plant.study, "--model", plant.model, "--set", "training.objective=none", "--workspace", place)
-    assert alone.code == 0, alone
-    assert operations("up", place).returncode == 0
-    states = _recorded(plant)
-    assert states.pop(str(interrupted)) == "Crashed"
-    assert list(states.values()) == ["Completed"]
-
-
-def test_a_study_that_down_ended_in_its_training_is_retried_after_up_to_what_it_would_have_been(place: Path, tmp_path: Path) -> None:
-    training = {"epochs": 20.0, "checkpoint_steps": 2, "evaluate_steps": 4}
-    study = write_study(tmp_path, items={"include": ["Q1", "Q57"]}, training=training, evaluation={"order0": False})
-    plant = Plant(place, study, save_model(tmp_path / "tiny"))
-    assert operations("up", place).returncode == 0
-    run = _start_elsewhere(plant)
-    assert eventually(lambda: list(place.glob("training/*/checkpoints/step-*")), seconds=180)
-    assert operations("down", place).returncode == 0
-    assert operations("up", place).returncode == 0
-    assert _recorded(plant)[str(run)] == "Crashed"
-    subprocess.run([PREFECT, "flow-run", "retry", str(run)], check=True, capture_output=True, cwd=PROJECT, env=_where(plant))
-    assert eventually(lambda: _recorded(plant)[str(run)] == "Completed", seconds=300), _recorded(plant)
-    alone = valuescape("run", study, "--model", plant.model, "--workspace", tmp_path / "undisturbed")
-    assert alone.code == 0, alone
-    (undisturbed,) = (tmp_path / "undisturbed" / "runs").glob("*/2*")
-    assert_same(run_folder(place, run), undisturbed)
-
-
-def test_up_starts_workers_anew_whose_server_has_come_back_on_another_port(place: Path) -> None:
-    def running(name: str) -> psutil.Process:
-        return psutil.Process(Background(place / "prefect", name).pid)
-
-    assert operations("up", place).returncode == 0
-    workers = [running(name) for name in ("worker-cpu", "worker-gpu")]
-    for name in ("keeper", "server"):
-        running(name).kill()
-    assert eventually(lambda: not Background(place / "prefect", "server").is_alive(), seconds=10)
-    assert operations("up", place).returncode == 0
-    url = json.loads((place / "prefect" / "server.json").read_text(encoding="utf-8"))["url"]
-    assert [running(name).environ()["PREFECT_API_URL"] for name in ("worker-cpu", "worker-gpu")] == [url, url]
-    assert not [worker for worker in workers if worker.is_running() and worker.status() != psutil.STATUS_ZOMBIE]
-
-
-def test_deploy_tells_a_server_all_but_starts_no_worker(tmp_path: Path) -> None:
-    with server_up(tmp_path) as url:
-        ended = operations("deploy", tmp_path / "elsewhere", PREFECT_API_URL=f"{url}/api")
-        assert ended.returncode == 0, ended.stderr
-    told = {
-        table: sorted(_rows(tmp_path / "prefect", f"select name from {table}"))
-        for table in ("deployment", "work_pool", "automation", "concurrency_limit_v2", "worker")
-    }
-    assert told["deployment"] == sorted(DEPLOYMENTS) and told["work_pool"] == ["cpu", "gpu"] and told["worker"] == []
-    assert "tag:gpu" in told["concurrency_limit_v2"] and len(told["automation"]) >= 1
-    assert "This command needs one" in operations("deploy", tmp_path / "elsewhere").stderr
-
-
-def _rows(home: Path, question: str) -> list[str]:
-    with closing(sqlite3.connect(home / "prefect.db")) as database:
-        return [str(row[0]) for row in database.execute(question)]
-
-
-def _where(plant: Plant) -> dict[str, str]:
-    return environment(PREFECT_API_URL=json.loads((plant.home / "server.json").read_text(encoding="utf-8"))["url"])
-
-
-def _start_elsewhere(plant: Plant) -> UUID:
-    command = [PREFECT, "deployment", "run", "study/study", "--param", f"study={plant.study}", "--param", f"model={plant.model}"]
-    subprocess.run(command, check=True, capture_output=True, env=_where(plant))
-    (run,) = _recorded(plant)
-    return UUID(run)
-
-
-def _recorded(plant: Plant) -> dict[str, str]:
-    """The flow runs of the server's database and their states, but for what its schedules have made."""
-    with closing(sqlite3.connect(plant.home / "prefect.db")) as database:
-        found = database.execute("select id, state_name from flow_run where auto_scheduled = 0").fetchall()
-    return dict(found)

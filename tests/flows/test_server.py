@@ -10,12 +10,15 @@ import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+
+from flows import server as server_module
+from tasks.errors import StepError
 
 PROJECT = Path(__file__).resolve().parents[2]
 FAST_SCHEDULER = {"PREFECT_SERVER_SERVICES_SCHEDULER_LOOP_SECONDS": "2"}
@@ -256,6 +259,26 @@ def test_a_server_that_is_kept_up_is_shared_and_started_again_and_ends_with_its_
     keeper.terminate()
     assert keeper.wait(timeout=60) == 0
     assert not is_running(again)
+
+
+def test_a_keeper_whose_disk_is_full_or_whose_server_does_not_start_goes_on_trying(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Full:
+        def write(self, _: str) -> int:
+            raise OSError("No space left on device")
+
+    tries = iter([OSError("No space left on device"), StepError("it did not answer"), KeyboardInterrupt()])
+
+    def revive(*_: object) -> None:
+        monkeypatch.setattr(sys, "stdout", Full())
+        raise next(tries)
+
+    monkeypatch.setattr(server_module, "local_server", lambda _: nullcontext(server_module.Server("http://127.0.0.1:9/api", started_here=True)))
+    monkeypatch.setattr(server_module, "_revive", revive)
+    monkeypatch.setattr(server_module, "PAUSE_SECONDS", 0.0)
+    before = signal.getsignal(signal.SIGTERM)
+    server_module._keep(tmp_path)
+    signal.signal(signal.SIGTERM, before)
+    assert next(tries, None) is None
 
 
 def test_every_task_state_is_recorded_before_the_server_ends(quiet_home: Path) -> None:

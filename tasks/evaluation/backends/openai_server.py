@@ -102,7 +102,8 @@ def ask_all(prompts: Sequence[str], *, served: ServedModel, cache: AnswerCache, 
 
     def failed(prompt: str, kind: str, taken: Usage) -> None:
         ledger.count_failures(kind, taken.requests)
-        cache.fail(keys[prompt], kind, taken)
+        if taken.tokens:  # an attempt that nobody bills is no loss on another day
+            cache.fail(keys[prompt], kind, taken)
 
     answered = {prompt: kept[key] for prompt, key in keys.items() if key in kept}
     missing = [prompt for prompt in keys if prompt not in answered]
