@@ -9,7 +9,8 @@
   `nmae` (`informed`, by the steps to the mode), `emd` (predicted shares stray alike from those of the cells), `emd_planted` (one level's further),
   `emd_unadjusted` (`emd`, with what sampling adds).
 - changes: tables of 5 levels x 60 questions before and after with known standard deviations between levels: coverage of the change's interval,
-  p below 0.05, and how often it is called no wider by more than 0.02 (at the margin itself that should be in one of twenty at most). Beside it the
+  p below 0.05, and how often it is called no wider by more than 0.02 (at the margin itself that should be in one of twenty at most); by what is
+  right or wrong, and with normal noise of NOISES. Beside it the
   coverage of the plain interval, percentiles of a bootstrap of questions.
 - bootstrap: 2,000 replicates by question of 131 subgroups x 160 questions, in seconds.
 - fairlearn: MetricFrame(n_bootstrap) over the same pairs, group accuracies of 131 subgroups. `ratio` is for its own replicates of pairs (the bounds
@@ -44,7 +45,8 @@ SPOILT = 0.25  # of the planted level's answers are drawn at random
 CASES = ("equal", "planted", "informed", "unadjusted", "nmae", "emd", "emd_planted", "emd_unadjusted")
 SCORED_BY = {"unadjusted": "accuracy", "nmae": "nmae_adjusted", "emd": "emd_adjusted", "emd_planted": "emd_adjusted", "emd_unadjusted": "emd"}
 STRAYS, STRAYS_SPOILT = 0.6, 0.8  # of predicted shares, standard deviation on the logit scale
-CHANGES = ((0.0, 0.0), (0.02, 0.02), (0.05, 0.05), (0.02, 0.08), (0.02, 0.04), (0.05, 0.07), (0.08, 0.02))
+CHANGES = ((0.0, 0.0), (0.02, 0.02), (0.05, 0.05), (0.02, 0.08), (0.0, 0.02), (0.01, 0.03), (0.02, 0.04), (0.05, 0.07), (0.08, 0.02))
+NOISES = (0.05, 0.15)  # of a level's mean on one question, normal; accuracy's is by the pairs
 
 
 class Survey(NamedTuple):
@@ -92,10 +94,10 @@ def main() -> None:
 
 def simulated(studies: int) -> dict[str, list[dict[str, Any]]]:
     """Every case, as many at once as there are cores; each draws from a generator of its own."""
-    with ProcessPoolExecutor() as pool, Meter("simulating", total=len(CASES) + len(CHANGES)) as meter:
+    with ProcessPoolExecutor() as pool, Meter("simulating", total=len(CASES) + len(CHANGES) * (1 + len(NOISES))) as meter:
         given = {
             "simulation": [pool.submit(simulate, case, studies=studies) for case in CASES],
-            "changes": [pool.submit(simulate_change, *deviations, studies=studies) for deviations in CHANGES],
+            "changes": [pool.submit(simulate_change, *change, noise=noise, studies=studies) for noise in (None, *NOISES) for change in CHANGES],
         }
         for case in as_completed(chain.from_iterable(given.values())):
             print(json.dumps(case.result()), flush=True)  # an interrupted run has said something
@@ -218,17 +220,17 @@ def _calibration(certain: np.ndarray) -> dict[str, float]:
     return {name: round(float(value), 4) for name, value in zip(names, certain.mean(axis=0), strict=True)}
 
 
-def simulate_change(before: float, after: float, *, studies: int) -> dict[str, Any]:
+def simulate_change(before: float, after: float, *, studies: int, noise: float | None = None) -> dict[str, Any]:
     generator = np.random.default_rng([7, round(1000 * before), round(1000 * after)])
     found = []
     for _ in range(studies):
-        tables = [_table(generator, apart=apart) for apart in (before, after)]
+        tables = [_table(generator, apart=apart, noise=noise) for apart in (before, after)]
         change = change_between_levels(tables[0], tables[1], margin=0.02, draws=DRAWS, generator=generator)
         low, high = _bootstrapped(*tables, generator=generator)
         true = after**2 - before**2
         found.append([change.component.low <= true <= change.component.high, change.component.p < 0.05, change.p_wider < 0.05, low <= true <= high])
     means = dict(zip(("covered", "below_05", "no_wider", "covered_by_bootstrap"), np.mean(found, axis=0).tolist(), strict=True))
-    return {"before": before, "after": after, "studies": studies} | means
+    return {"before": before, "after": after, "noise": noise, "studies": studies} | means
 
 
 def _bootstrapped(before: np.ndarray, after: np.ndarray, *, generator: np.random.Generator) -> tuple[float, float]:
@@ -238,9 +240,13 @@ def _bootstrapped(before: np.ndarray, after: np.ndarray, *, generator: np.random
     return float(low), float(high)
 
 
-def _table(generator: np.random.Generator, *, apart: float, levels: int = 5) -> np.ndarray:
-    """Mean scores of eight intersections per level and question, the levels `apart` by that standard deviation."""
+def _table(generator: np.random.Generator, *, apart: float, levels: int = 5, noise: float | None = None) -> np.ndarray:
+    """Mean scores of eight intersections per level and question, right or wrong each, or with normal noise; the levels `apart` by that standard
+    deviation."""
     effects = np.linspace(-1, 1, levels) / np.linspace(-1, 1, levels).std(ddof=1) * apart
+    if noise is not None:
+        strayed: np.ndarray = effects + noise * generator.normal(size=(QUESTIONS, levels))
+        return strayed
     difficulty = generator.uniform(0.2, 0.8, size=(QUESTIONS, 1, 1))
     scores: np.ndarray = (generator.random((QUESTIONS, levels, 8)) < difficulty + effects[None, :, None]).mean(axis=2)
     return scores

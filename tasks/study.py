@@ -31,7 +31,7 @@ TAKEN_NAMES = ("all", "topic", "subgroup", "country", "wave")
 
 
 class SurveySection(Section):
-    """Where the answers come from: one file or several, of one country or several, one wave or several; of what a file has, `country` (EVERY for
+    """Where the answers come from: one file or several, of one country or several, one wave or several; of what a file has, `country` (ALL for
     all) and `wave` choose. `file: synthetic` is the survey that ships with the project; `weight` is each wave's official one when left out, and
     `none` weighs all alike; `codebook` is a file of yours, for a wave that has no shipped one."""
 

@@ -122,7 +122,7 @@ def meaning(name: str) -> str:
         return MADE_IN_PYTHON[name]
     (path,) = SQL_FOLDER.glob(f"*/{name}.sql")
     comment = takewhile(lambda line: line.startswith("--"), path.read_text(encoding="utf-8").splitlines())
-    text = " ".join(line.removeprefix("--").strip() for line in comment)
+    text = " ".join(line.removeprefix("--").strip() for line in comment).replace("$minimum_respondents", "the study's minimum of respondents")
     return f"{text[:1].upper()}{text[1:].rstrip('.')}."
 
 

@@ -1,5 +1,5 @@
 -- one row per ordered pair of subgroups that share at least $minimum_respondents: part, of the subgroup's respondents in the other, and the
--- Jaccard index, shared respondents / respondents of either (Jaccard 1912)
+-- Jaccard index, shared respondents / respondents of either (Jaccard 1912).
 -- Two decimals: how near subgroups are, not how many people tell them apart.
 with members as (
     select

@@ -1,4 +1,4 @@
--- one row per question and dimension: Modal Diversity Score = entropy of the subgroups' modal options / log K
+-- one row per question and dimension: Modal Diversity Score = entropy of the subgroups' modal options / log K.
 -- mds_expected, low, high and mds_sampling: tasks/subgroups/diversity.py
 with modes as (
     select

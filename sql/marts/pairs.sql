@@ -1,4 +1,4 @@
--- one row per question and subgroup that is asked of a model: its split, its prompt, and the survey's answer
+-- one row per question and subgroup that is asked of a model: its split, its prompt, and the survey's answer.
 -- differs: the target is not the country's modal answer
 with shares as (
     select

@@ -1,4 +1,4 @@
--- one row per subgroup with at least the minimum number of respondents; effective_n = (sum w)^2 / sum w^2
+-- one row per subgroup with at least the minimum number of respondents; effective_n = (sum w)^2 / sum w^2.
 -- Of subgroups that are the same respondents (everybody of the only wave, and everybody) the one of fewest traits stays: a twin in another
 -- split would be tested on what was trained. Parents are named by the twin that stayed.
 -- `unseen`: of a country or wave that is held out; it may lack a parent, where nobody else has the trait.

@@ -1,4 +1,4 @@
--- one row per question and subgroup: the option with the largest share; ties within 1e-9 go to the first on the scale and are flagged
+-- one row per question and subgroup: the option with the largest share; ties within 1e-9 go to the first on the scale and are flagged.
 -- mode_certainty: posterior probability that it is the population's mode too; posterior: its Dirichlet parameters by option
 with shares as (
     select

@@ -1,4 +1,4 @@
--- one row per item and fielded option, ranked along the scale
+-- one row per item and fielded option, ranked along the scale.
 -- A ten-point scale fields all of its points; elsewhere an option that nobody chose may not have been on the card.
 with answered as (
     select

@@ -26,6 +26,8 @@ BY = [*WHOLE, "weighting", "dimension", "metric"]
 NOT_DIMENSIONS = ("all", "topic", "subgroup")
 HIGHER_IS_BETTER = {"accuracy": True, "nmae": False, "emd": False}
 STANDARDISED = "standardised"
+EFFECT = "_effect"
+BOUNDED = ("accuracy", "nmae")  # between 0 and 1
 MAIN_SPLIT = "ood_test"
 DESCRIBED = ["gap", "sd", "worst_level", "best_level", "levels"]
 TESTED = ["questions", "standardised", "adjusted_gap", "p_gap", "between", "low", "high", "p", "p_permuted"]
@@ -61,7 +63,8 @@ def disparities_of(scores: pd.DataFrame, metrics: pd.DataFrame, subgroups: pd.Da
 
 
 def standardised_levels(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: Plan) -> pd.DataFrame:
-    """Rows of the metrics table with the weighting `standardised`: each level's value in its panel."""
+    """Rows of the metrics table with the weighting `standardised`: each level's value in its panel, and (`accuracy_effect`) how far that is from the
+    mean over the levels. `pairs`: the level's own."""
     panels, rows = Panels(subgroups), []
     weights: dict[int, np.ndarray] = {}
     for whole, of_contender in scores.groupby(WHOLE):
@@ -74,11 +77,18 @@ def standardised_levels(scores: pd.DataFrame, subgroups: pd.DataFrame, *, plan: 
                     continue
                 if len(table) not in weights:
                     weights[len(table)] = question_weights(len(table), replicates=plan.replicates, generator=plan.generator("levels"))
-                low, high = ratio_interval(table, np.ones_like(table), weights=weights[len(table)], level=plan.level)
-                row = dict(zip([*WHOLE, "weighting", "dimension", "metric"], [*whole, STANDARDISED, dimension, metric], strict=True))
-                pairs, means = len(panel.items) * len(panel.subgroups), table.mean(axis=0)
-                values = zip(panel.levels, means, low, high, strict=True)
-                rows += [row | {"group": level, "value": value, "low": least, "high": most, "pairs": pairs} for level, value, least, most in values]
+                row = dict(zip([*WHOLE, "weighting", "dimension"], [*whole, STANDARDISED, dimension], strict=True))
+                pairs = [len(panel.items) * count for count in panel.intersections]
+                shown = {metric: table} | ({f"{metric}{EFFECT}": table - table.mean(axis=1, keepdims=True)} if metric in METRICS else {})
+                for name, values in shown.items():
+                    low, high = ratio_interval(values, np.ones_like(values), weights=weights[len(table)], level=plan.level)
+                    found = np.array([values.mean(axis=0), low, high])
+                    # A level's value over partners that it was not asked with may pass what can be.
+                    found = found.clip(0, 1) if name in BOUNDED and not str(whole[0]).count("-") else found
+                    rows += [
+                        row | {"metric": name, "group": level, "value": value, "low": least, "high": most, "pairs": count}
+                        for level, value, least, most, count in zip(panel.levels, *found, pairs, strict=True)
+                    ]
     return pd.DataFrame(rows)
 
 

@@ -176,6 +176,8 @@ def _skills(scores: pd.DataFrame, *, weights: np.ndarray, items: list[str], leve
                 if left.sum() < SMALLEST_DENOMINATOR * len(both) or both.empty:
                     continue
                 low, high = ratio_interval(gain, left, weights=weights, level=level)
+                if np.quantile(weights @ left[:, 0], (1 - level) / 2) < SMALLEST_DENOMINATOR * len(both):
+                    low, high = np.array([np.nan]), np.array([np.nan])  # other questions might leave nothing: no share of it can be bounded
                 row = dict(zip([*WHOLE, "metric"], [*whole, f"skill_{name}{word}"], strict=True))
                 row |= {"weighting": "pairs", "dimension": "all", "group": "all", "pairs": len(both)}
                 yield pd.DataFrame([row | {"value": gain.sum() / left.sum(), "low": low[0], "high": high[0]}])

@@ -19,12 +19,13 @@ from tasks.fairness.ceilings import CEILING
 from tasks.fairness.intervals import question_weights, ratio_interval
 from tasks.fairness.kin import THIRDS, kin_of
 from tasks.fairness.plan import Plan
+from tasks.fairness.scores import GUESSES
 from tasks.files import FileSet, file_set, write_table
 from tasks.study import Study
 from tasks.study_split import SplitSection
 
 SPLIT = "ood_test"
-AUDITED = ("national_mode", "parent_mode", "additive")
+AUDITED = ("national_mode", "parent_mode", "additive", "nearest_subgroup")
 FRESH = "fresh_cell"
 STUDY, EVERYBODY, SAME, OTHER, EFFECT = "study", "everybody", "same", "other", "effect"
 TARGETS = (STUDY, EVERYBODY, SAME, OTHER, EFFECT)
@@ -135,8 +136,12 @@ def _compared(same: pd.DataFrame, other: pd.DataFrame, *, directions: int) -> It
 
 def _hits(predictions: pd.DataFrame, targets: pd.DataFrame) -> pd.DataFrame:
     """model, reader, item, subgroup_id, hit: 1 where the choice is a modal option; a guess (chance) is as likely right as there are such options."""
-    both = predictions[["model", "reader", *CELL, "choice"]].merge(targets[[*CELL, "tied_codes"]], on=CELL)
-    hit = [float(choice in codes) for choice, codes in zip(both["choice"], both["tied_codes"], strict=True)]
+    given = [name for name in ("model", "reader", *CELL, "choice", "probabilities") if name in predictions]
+    both = predictions[given].merge(targets[[*CELL, "tied_codes"]], on=CELL)
+    hit = np.array([float(choice in codes) for choice, codes in zip(both["choice"], both["tied_codes"], strict=True)])
+    guessed = (both["model"] == GUESSES).to_numpy()
+    if guessed.any():
+        hit[guessed] = both.loc[guessed, "tied_codes"].map(len) / both.loc[guessed, "probabilities"].map(len)
     return both[["model", "reader", *CELL]].assign(hit=hit)
 
 

@@ -38,13 +38,14 @@ class Answers(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """`averages` [levels, subgroups] makes the levels' values of the subgroups' scores on a question."""
+    """`averages` [levels, subgroups] makes the levels' values of the subgroups' scores on a question; `intersections`: how many have each level."""
 
     items: np.ndarray
     subgroups: np.ndarray
     levels: list[str]
     averages: np.ndarray
     standardised: bool
+    intersections: list[int]
 
     def table(self, answers: Answers, metric: str) -> np.ndarray | None:
         """A contender's value of each level on each question: [questions, levels]; None when it did not answer all of the panel's pairs."""
@@ -103,8 +104,15 @@ def _panel(answers: Answers, asked: np.ndarray, traits: dict[str, tuple[str, str
     if len(levels) < 2:
         return None
     averages = _standardised(held, levels)
-    apart = averages is None
-    return Panel(answers.items[kept[0]], names, levels, _plain(held, levels) if averages is None else averages, not apart)
+    counts = held["level"].value_counts()
+    return Panel(
+        answers.items[kept[0]],
+        names,
+        levels,
+        averages=_plain(held, levels) if averages is None else averages,
+        standardised=averages is not None,
+        intersections=[int(counts[level]) for level in levels],
+    )
 
 
 def _block(asked: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:

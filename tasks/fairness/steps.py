@@ -13,7 +13,7 @@ from tasks.policy import STORED, TRIED_AGAIN, content_key
 from tasks.study import Study
 
 
-@task(name="measure", cache_key_fn=content_key("metrics", version=7, sections=("fairness", "seed")), **STORED, **TRIED_AGAIN)
+@task(name="measure", cache_key_fn=content_key("metrics", version=8, sections=("fairness", "seed")), **STORED, **TRIED_AGAIN)
 def measure(pairs: FileSet, marts: FileSet, predictions: list[FileSet], study: Study, folder: Path) -> FileSet:
     """Metrics by split and group, with intervals, and the disparities between levels."""
     made = write_metrics(pairs, marts, predictions, plan=plan_of(study), folder=folder)
@@ -23,7 +23,7 @@ def measure(pairs: FileSet, marts: FileSet, predictions: list[FileSet], study: S
 
 @task(
     name="audit the overlap",
-    cache_key_fn=content_key("overlap", version=2, sections=("split", "fairness", "seed", "dimensions")),
+    cache_key_fn=content_key("overlap", version=3, sections=("split", "fairness", "seed", "dimensions")),
     **STORED,
     **TRIED_AGAIN,
 )

@@ -16,6 +16,7 @@ import numpy as np
 
 FEWEST_QUESTIONS = 5
 BISECTIONS = 40
+FITTED = 500  # values that are tried
 NUISANCE = 0.9  # of the components of both models, where effects are equal, what is taken off their mean
 
 
@@ -29,7 +30,7 @@ class Component(NamedTuple):
 
 
 class Change(NamedTuple):
-    """Tuned minus base; `p_wider`: that a standard deviation between levels widened by the margin would look as small as this, or smaller."""
+    """Tuned minus base; `p_wider`: that a standard deviation between levels which widened by the margin would look as small as this, or smaller."""
 
     component: Component
     p_wider: float
@@ -92,9 +93,21 @@ def change_between_levels(
     low, high = (_solve(quantile, found, share=share) for share in ((1 + level) / 2, (1 - level) / 2))
     equal = simulated(middle, middle)
     p = min(1.0, 2 * min(_share_above(equal, found), _share_above(-equal, -found)))
-    deviation = np.sqrt(max(component(before), 0))
+    deviation = _widened((component(before), component(after)), noises, along, margin=margin)
     wider = simulated(deviation**2, (deviation + margin) ** 2)
     return Change(Component(found, low, high, p), _share_above(-wider, -found))
+
+
+def _widened(found: tuple[float, float], noises: list[_Noise], along: list[np.ndarray], *, margin: float) -> float:
+    """The standard deviation of `before` that suits both components best if that of `after` is larger by just the margin: the null of the test of
+    non-inferiority, fitted as Farrington and Manning (Statistics in Medicine 9, 1990) fit theirs. What `before` alone says is too large where its
+    levels hardly differ, and the more so the smaller the change then looks."""
+    before = np.linspace(0, np.sqrt(max(*found, 0)) + margin, FITTED)
+    misfit = np.zeros(FITTED)
+    for component_of, noise, direction, deviation in zip(found, noises, along, (before, before + margin), strict=True):
+        variance = noise.components.var() + direction.var() * deviation**2 + np.finfo(float).tiny
+        misfit += (component_of - deviation**2) ** 2 / variance + np.log(variance)
+    return float(before[misfit.argmin()])
 
 
 def permuted(table: np.ndarray, *, draws: int, generator: np.random.Generator) -> float:

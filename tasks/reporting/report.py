@@ -99,7 +99,7 @@ def _headline(contents: Contents) -> dict[str, Any]:
         ),
         "headline_tables": [
             (
-                tables.headline(rows, where=_where(contents, split), split=split, basis=basis, over=over[split]),
+                tables.headline(rows, where=_where(contents, split), split=split, basis=basis, over=over[split], pairs=contents.summary["pairs"]),
                 formats.percent(changes[split]) if changes[split] else "",
             )
             for split in splits
@@ -144,7 +144,10 @@ def _groups(contents: Contents, scores: Scores) -> dict[str, Any]:
     where = f"{_where(contents, split)}, {_basis(contents)}"
     levels = groups.level_rows(contents, scores)
     subgroups = groups.subgroup_rows(contents, scores, split=split)
-    caption = f"Accuracy and NMAE by level: pairs whose subgroup has that level, standardised to the same partner levels where they can be. {where}."
+    caption = (
+        f"Accuracy and NMAE by level: pairs whose subgroup has that level, standardised to the same partner levels where they can be (cut at 0 "
+        f"and 100%). As many pairs as questions: a level that rests on one held-out intersection, and may be that one's peculiarity. {where}."
+    )
     return {
         "findings": sentences.summary(contents, groups.change_counts(subgroups)),
         "level_chart": _dumbbell(levels),
@@ -192,12 +195,24 @@ def _disparity(contents: Contents) -> dict[str, Any]:
     rows = [row for metric in METRICS for row in disparity_rows(contents.summary, metric=metric)]
     tested = [row for row in rows if any(row.between.values())]
     named = f"the {'tuned' if contents.trained else 'base'} model's are named"
-    gaps = f"Distance between the best and the worst level of a dimension ({named}), and less what noise alone would give. {where}."
+    gaps = (
+        f"Distance between the best and the worst level of a dimension ({named}), as it is; adjusted: that of the noise-adjusted scores, less what "
+        f"chance alone makes of it. {where}."
+    )
+    if any(row.standardised is False for row in rows):
+        gaps += f" {tables.NOT_STANDARDISED} not standardised: its held-out intersections do not tie its levels together; each averages its own."
     primary = (
         "How much levels differ beyond chance: standard deviation between levels of the noise-adjusted scores, signed as its variance component "
-        f"(below zero: levels differ less than noise would make them). Changes are adjusted over all rows. {where}."
+        f"(below zero: levels differ less than noise would make them). A change is one of these deviations, its test one "
+        f"of the variances; p is adjusted over all rows. {where}."
     )
+    effects = (
+        "Effects: accuracy of a level less the mean over the levels of its dimension, in points, with intervals over the questions. Which of them is "
+        f"furthest from zero was not chosen before. {where}."
+    )
+    named_levels = [row for row in rows if row.metric == "accuracy" and row.effects]
     return {
+        "level_effects": tables.level_effects(named_levels, caption=effects) if named_levels else None,
         "gaps": tables.gaps(rows, caption=gaps) if rows else None,
         "disparities": tables.disparities(tested, caption=primary) if tested else None,
         "margin": f"{setting(contents.manifest, 'study', 'fairness', 'margin', default=sentences.CLOSE):g}",

@@ -230,8 +230,10 @@ def _where_it_differs(contents: Contents, split: str) -> str:
         return ""
     base = contents.statistic("base", "accuracy_differs", split) if contents.trained else None
     before = f", the base model in {formats.percent(base)}" if base else ""
+    counted = (contents.summary["pairs"].get("unlike_country") or {}).get(split)
     return (
-        "On the pairs whose subgroup surely answers otherwise than the whole country, where the national mode is always wrong, "
+        f"On the {f'{formats.thousands(counted)} ' if counted else ''}pairs whose subgroup surely answers otherwise than the whole country, where "
+        "the national mode is always wrong, "
         f"the {_judged(contents)} model is right in {formats.percent(ours)}{before}."
     )
 
@@ -258,7 +260,7 @@ def _widest_gap(contents: Contents) -> str:
     if p is None:
         return told + "How much of that is noise, this run did not measure."
     apart = "more than noise explains" if p < SURE else "no more than noise explains"
-    return told + f"Levels differ {apart} (p = {formats.p_value(p)}, not adjusted)."
+    return told + f"The noise-adjusted scores of its levels differ {apart} (p = {formats.p_value(p)}, not adjusted)."
 
 
 def _points_apart(gap: float | None) -> str:
@@ -345,6 +347,6 @@ def sampled(contents: Contents) -> str:
     if not 0 < asked < total:
         return ""
     return (
-        f"To save time this was asked of a sample: {formats.thousands(asked)} of the {formats.thousands(total)} test pairs, in which each subgroup "
-        "and each topic has its share."
+        f"To save time this was asked of a sample: {formats.thousands(asked)} of the {formats.thousands(total)} test pairs, spread over subgroups "
+        "and topics as evenly as so few can be."
     )

@@ -30,6 +30,7 @@ METRICS = (
     "accuracy", "nmae", "emd", "total_variation", "jensen_shannon", "calibration_error", "accuracy_adjusted", "accuracy_certain", "accuracy_differs",
     "equivalent_n",
 )  # fmt: skip
+SOME_PAIRS = {"accuracy_certain": "certain", "accuracy_differs": "unlike_country"}
 OF_OTHERS = ("accuracy", "nmae", "emd", "accuracy_certain", "accuracy_differs", "equivalent_n")  # of baselines and controls
 SKILL = "skill_"
 SURVEY_FACTS = ("file_sha256", "version", "wave", "country", "respondents", "weighted")
@@ -86,7 +87,7 @@ def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str,
         "synthetic": bool(facts.survey["synthetic"]),
         "reader": reader,
         "survey": {name: facts.survey[name] for name in SURVEY_FACTS} | {"weighting": names.weighting(facts.survey)},
-        "pairs": _pairs(tables["pairs"]),
+        "pairs": _pairs(tables["pairs"]) | _counted(views.comparable(measured, reader=reader), model=models[-1]),
         **{model: {metric: _by_split(scores, metric, model=model) for metric in METRICS} | of_all(model) | {"open_ended": None} for model in models},
         "baselines": {name: of_all(name) for name in baselines},
         "controls": _controls(measured, predictions, of_all, model=models[-1]),
@@ -100,8 +101,17 @@ def build_summary(tables: Mapping[str, pd.DataFrame], facts: Facts) -> dict[str,
         "robustness": evidence.records(tables.get("robustness")),
         "landscape": evidence.landscape(tables.get("landscape"), tables.get("landscape_topics")),
     }
-    summary["disparity"] = disparity.summarised(tables.get("disparities"), split=views.main_split(summary), reader=reader)
+    summary["disparity"] = disparity.summarised(tables.get("disparities"), measured, split=views.main_split(summary), reader=reader)
     return summary | {"overlap": overlap.summarised(tables), "gates": dict(facts.gates), "seconds": dict(facts.seconds)}
+
+
+def _counted(measured: pd.DataFrame, *, model: str) -> dict[str, dict[str, int]]:
+    """The pairs with a sure target, and those of them that are unlike the country, by split."""
+    if "pairs" not in measured:
+        return {}
+    whole = measured[(measured["model"] == model) & (measured["dimension"] == "all") & (measured["variant"] == "plain")]
+    by_metric = {metric: whole[whole["metric"] == metric].set_index("split")["pairs"] for metric in SOME_PAIRS}
+    return {name: {str(split): int(count) for split, count in by_metric[metric].items()} for metric, name in SOME_PAIRS.items()}
 
 
 def reader_of(predictions: pd.DataFrame) -> str:

@@ -25,6 +25,9 @@ JUDGED_BY = {"all": "All", "level": "By third of the scale"}
 TWO_LINES = 2 * formats.LABEL_CHARACTERS
 
 
+NOT_STANDARDISED = "†"
+
+
 class Block(NamedTuple):
     """Rows under a common heading; an empty heading shows none."""
 
@@ -41,12 +44,15 @@ class Table(NamedTuple):
     prose: frozenset[int] = frozenset({0})
 
 
-def headline(rows: list[HeadlineRow], *, where: str, split: str, basis: str, over: str) -> Table:
+def headline(rows: list[HeadlineRow], *, where: str, split: str, basis: str, over: str, pairs: Mapping[str, Any]) -> Table:
     blocks = [
         Block(KIND_NAMES[kind], [_headline_cells(row, split) for row in group if row.results[split].accuracy])
         for kind, group in groupby(rows, key=lambda row: row.kind)
     ]
     caption = f"{where}, {basis}. NMAE and EMD: less is better. Skill: share of the errors of the {over} that are avoided."
+    counted = {word: (pairs.get(name) or {}).get(split) for name, word in (("certain", "Sure targets"), ("unlike_country", "unlike the country"))}
+    if all(counted.values()):
+        caption += f" {', '.join(f'{word}: {thousands(count)} pairs' for word, count in counted.items())}."
     columns = (
         "",
         "Accuracy",
@@ -150,9 +156,9 @@ def _group_cells(row: GroupRow) -> list[str]:
 
 
 def gaps(rows: Iterable[DisparityRow], *, caption: str) -> Table:
-    """What describes: best less worst level, as it is and less what noise adds to it, and the levels' standard deviation."""
+    """What describes: best less worst level, that of the noise-adjusted scores less what chance adds to it, and the levels' standard deviation."""
     keyed = groupby(rows, key=lambda row: row.metric)
-    by_model = ("Base, less noise", "Tuned, less noise", "Base SD", "Tuned SD")
+    by_model = ("Base, adjusted", "Tuned, adjusted", "Base SD", "Tuned SD")
     columns = ("", "Levels", "Questions", "Base gap", "Tuned gap", "Change", *by_model, "Best level", "Worst level")
     blocks = [Block(names.of(names.METRICS, metric), [_gap_cells(row) for row in group]) for metric, group in keyed]
     return _without_empty_columns(Table(caption, columns, blocks, frozenset({0, 10, 11})))
@@ -165,7 +171,8 @@ def _gap_cells(row: DisparityRow) -> list[str]:
     change = points(row.gap["change"]) if row.metric == "accuracy" else signed(row.gap["change"])
     gap, less, deviation = ([show(found.get(model)) for model in ("base", "tuned")] for found in (row.gap, row.adjusted, row.sd))
     named = [formats.label(level) if level else formats.ABSENT for level in (row.best, row.worst)]
-    return [formats.dimension(row.dimension), thousands(row.levels), thousands(row.questions), *gap, change, *less, *deviation, *named]
+    dimension = formats.dimension(row.dimension) + (f" {NOT_STANDARDISED}" if row.standardised is False else "")
+    return [dimension, thousands(row.levels), thousands(row.questions), *gap, change, *less, *deviation, *named]
 
 
 def disparities(rows: Iterable[DisparityRow], *, caption: str) -> Table:
@@ -185,6 +192,18 @@ def _tested_cells(row: DisparityRow) -> list[str]:
     cells += [signed_between(row.between["change"]), p_value(row.p["change"])]
     no_wider = formats.ABSENT if row.no_wider is None else "yes" if row.no_wider else "not shown"
     return [*cells, p_value(row.p_holm), p_value(row.p_bh), no_wider]
+
+
+def level_effects(rows: Iterable[DisparityRow], *, caption: str) -> Table:
+    """How far each level lies from the mean over the levels of its dimension."""
+    blocks = [
+        Block(formats.dimension(row.dimension), [[formats.label(level), *_effect_cells(held)] for level, held in row.effects.items()]) for row in rows
+    ]
+    return _without_empty_columns(Table(caption, ("", "Base", "Tuned", "Change"), [block for block in blocks if block.rows]))
+
+
+def _effect_cells(held: Mapping[str, Statistic | None]) -> list[str]:
+    return [points_between(held.get(name)) for name in ("base", "tuned", "change")]
 
 
 def contested(rows: Iterable[ContestedRow], *, caption: str) -> Table:

@@ -32,7 +32,7 @@ def test_the_summary_has_the_keys_that_the_design_names(made_up_run):
         "differences", "target_certainty", "ceiling", "answers", "agreement", "robustness", "landscape", "disparity", "overlap", "gates", "seconds",
         "judge", "server",
     ]  # fmt: skip
-    assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions"}
+    assert set(summary["pairs"]) == {"total", "train", "id_test", "ood_test", "subgroups", "questions", "certain", "unlike_country"}
     assert summary["base"]["accuracy"]["ood_test"] == {"value": 0.31, **NULL_BOUNDS}
     assert summary["baselines"]["additive"]["accuracy"]["ood_test"] == {"value": 0.67, **NULL_BOUNDS}
     assert summary["controls"]["blank_persona"]["accuracy"]["ood_test"] == {"value": 0.57, **NULL_BOUNDS}
@@ -145,6 +145,7 @@ def with_tests(folder):
     row = {"split": "ood_test", "reader": "likelihood", "variant": "plain", "weighting": "standardised", "dimension": "sex", "metric": "accuracy"}
     tested = [
         row | {"model": "base", "between": -0.0001, "low": -0.0004, "high": 0.0009, "p": 0.6, "p_permuted": 0.41, "sd": 0.05},
+        row | {"model": "tuned", "between": 0.0003, "low": -0.0001, "high": 0.0016, "p": 0.04, "p_permuted": 0.05, "standardised": False},
         row | {"model": "tuned-base", "between": 0.0004, "low": 0.0001, "high": 0.0009, "p": 0.01, "p_holm": 0.03, "p_bh": 0.02, "p_wider": 0.5,
                "no_wider": False},
     ]  # fmt: skip
@@ -161,7 +162,10 @@ def test_intervals_differences_and_tests_of_the_tables_are_in_the_summary(made_u
     sex = summary["disparity"]["sex"]
     assert sex["between"]["base"] == pytest.approx({"value": -0.01, "low": -0.02, "high": 0.03, "p": 0.6, "p_permuted": 0.41})
     assert sex["sd"]["base"] == 0.05
-    assert sex["between"]["change"]["value"] == pytest.approx(0.02)
+    change = sex["between"]["change"]
+    assert change["value"] == pytest.approx(sex["between"]["tuned"]["value"] - sex["between"]["base"]["value"])
+    assert change["low"] < change["value"] < change["high"] and change["low"] == pytest.approx(0.00015**0.5 - 0.00005**0.5)
+    assert sex["standardised"] is False
     assert (sex["p_holm"], sex["no_wider"]) == (0.03, False)
     assert "between" not in summary["disparity"]["religion"]
 
