@@ -123,6 +123,26 @@ def test_standardised_values_are_those_of_a_regression_on_levels_and_partners() 
     assert values == pytest.approx([effect[1:].mean(), effect[1:].mean() + effect[0]], abs=1e-12)
 
 
+def test_an_effect_is_what_a_level_is_from_the_mean_of_all_and_pairs_are_its_own() -> None:
+    scores = made_up_scores(np.random.default_rng(3), model="tuned", apart=0.3, left_out=("sex=f|faith=some", "sex=m|age=old"))
+    rows = measure(scores, large_survey(), plan=PLAN)
+    rows = rows[(rows["weighting"] == "standardised") & (rows["dimension"] == "sex")].set_index(["metric", "group"])
+    values = rows.loc["accuracy", "value"]
+    assert rows.loc["accuracy_effect", "value"].to_dict() == pytest.approx((values - values.mean()).to_dict())
+    assert rows.loc[("accuracy_effect", "m"), "high"] < 0 < rows.loc[("accuracy_effect", "f"), "low"]
+    assert rows.loc["accuracy", "pairs"].to_dict() == {"f": 30 * 4, "m": 30 * 4}
+
+
+def test_a_level_over_partners_that_it_was_not_asked_with_stays_between_0_and_1() -> None:
+    scores = made_up_scores(np.random.default_rng(3), model="tuned", left_out=("sex=m|faith=some", "sex=m|age=old", "sex=m|age=young"))
+    easy = scores["subgroup_id"].str.contains("faith=some|age=old|age=young").astype(float)
+    scores = scores.assign(accuracy=np.where(scores["subgroup_id"].str.contains("sex=m"), 1.0, easy))
+    rows = measure(scores, large_survey(), plan=PLAN)
+    rows = rows[(rows["weighting"] == "standardised") & (rows["dimension"] == "sex")].set_index(["metric", "group"])
+    assert rows.loc[("accuracy", "m"), "value"] == 1.0
+    assert rows.loc[("accuracy_effect", "m"), "value"] == pytest.approx(0.5)
+
+
 def test_levels_that_share_no_partner_average_their_own_and_it_is_said() -> None:
     left_out = tuple(name for name in large_survey()["subgroup_id"] if name.startswith("sex=f|age") or name.startswith("sex=m|faith"))
     scores = made_up_scores(np.random.default_rng(4), model="tuned", left_out=left_out)

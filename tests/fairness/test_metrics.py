@@ -144,6 +144,14 @@ def test_skill_is_what_is_gained_of_what_the_baseline_leaves() -> None:
     assert found == pytest.approx((ours - theirs) / (1 - theirs), abs=1e-12)
 
 
+def test_skill_has_no_interval_where_other_questions_might_leave_nothing_to_gain() -> None:
+    scores = random_scores(questions=12)
+    national = scores.assign(model="national_mode", reader="table", accuracy=np.where(scores["item"] == "Q0", 0.0, 1.0))
+    rows = measure(pd.concat([scores, national]), made_up_subgroups(), plan=PLAN)
+    found = rows[(rows["metric"] == "skill_national_mode") & (rows["dimension"] == "all")].iloc[0]
+    assert not np.isnan(found["value"]) and np.isnan(found["low"]) and np.isnan(found["high"])
+
+
 def test_calibration_error_is_that_of_a_loop_over_ten_bins() -> None:
     scores = random_scores(questions=20)
     expected = 0.0

@@ -114,6 +114,14 @@ def test_a_model_is_tested_on_both_halves_only_where_it_learned_from_one() -> No
     assert (swapped["same"], swapped["other"]) == (pytest.approx(agree), 1)
 
 
+def test_a_guess_scores_what_it_can_expect_as_in_the_metrics() -> None:
+    generator = np.random.default_rng(7)
+    national = generator.dirichlet(np.ones(4), size=len(ITEMS))
+    tables = made_up_tables(national, drawn(generator, national, 20), parents=dict.fromkeys("AB", national))
+    baselines = score_baselines(tables.asked, tables.subgroups, tables.items, study=STUDY)
+    assert audited(tables, predictions=baselines)["chance"]["study"] == pytest.approx(0.25)
+
+
 def test_replications_average_over_swapped_halves() -> None:
     row = {"model": "tuned", "reader": "likelihood", "targets": "effect", "group": "all", "low": np.nan, "high": np.nan, "pairs": 9, "directions": 1}
     rows = compare([as_metrics(pd.DataFrame([row | {"value": value}])) for value in (0.04, 0.08)])

@@ -1,5 +1,6 @@
 """The whole measuring step on the sample survey's pairs and the baselines' predictions of them."""
 
+import numpy as np
 import pytest
 
 from tasks.evaluation.baselines import score_baselines
@@ -44,6 +45,8 @@ def test_every_number_that_a_report_needs_is_there(measured: FileSet) -> None:
         assert (("tuned", f"skill_{name}_to_ceiling") in found) == (left >= 0.02)
         if left >= 0.02:
             assert found["tuned", f"skill_{name}_to_ceiling"] == pytest.approx((found["tuned", "accuracy"] - found[name, "accuracy"]) / left)
+    bounded = whole[(whole["model"] == "tuned") & whole["metric"].str.startswith("skill_")].set_index("metric")
+    assert not np.isnan(bounded.loc["skill_chance", "low"]) and not np.isnan(bounded.loc["skill_chance_to_ceiling", "low"])
     assert ("tuned", "skill_chance_to_ceiling") in found and ("tuned", "skill_additive_micro_to_ceiling") not in found
     assert found["tuned", "equivalent_n"] > found["base", "equivalent_n"] > 0
     assert found["tuned", "accuracy_certain"] > found["tuned", "accuracy"]
