@@ -42,7 +42,7 @@ def run(
     study: Annotated[str | None, typer.Argument(help=f"One of {', '.join(shipped_studies())}, or the path of a YAML file.")] = None,
     survey: Annotated[list[Path] | None, typer.Option(help="The survey file, instead of the study's own; repeated for several.")] = None,
     country: Annotated[list[str] | None, typer.Option(help="ISO 3166-1 alpha-3, for a file with several countries; repeated, or ALL.")] = None,
-    model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, or a model folder.")] = None,
+    model: Annotated[str | None, typer.Option(help="`sample`, a Hugging Face name, a model folder, or openai:NAME of a server.")] = None,
     set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change the study, for example training.epochs=3.")] = None,
     codebook: Annotated[Path | None, typer.Option(help="A codebook of yours, for a wave that has none (`valuescape codebook`).")] = None,
     from_: Annotated[str | None, typer.Option("--from", metavar="RUN", help="Instead of a study: what this run was, exactly, once more.")] = None,

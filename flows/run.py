@@ -176,7 +176,9 @@ def open_run(study: Study, *, workspace: Path, fresh: bool, elsewhere: bool = Fa
 
 def _told(error: BaseException) -> str:
     """What the manifest says of an error; a library's own message might quote a respondent's answer."""
-    return f"{type(error).__name__}: {error}" if isinstance(error, ValuescapeError) else type(error).__name__
+    if isinstance(error, ValuescapeError):
+        return f"{type(error).__name__}: {error}"
+    return type(error).__name__ if isinstance(error, Exception) else f"ended from outside: cancelled, or with its worker ({type(error).__name__})"
 
 
 def _label(task: Task[..., FileSet], inputs: tuple[Any, ...]) -> str:

@@ -69,7 +69,7 @@ def study_flow(
         study: a name in flows/studies, or the path of a YAML file.
         surveys: the survey files, instead of the study's own.
         country: ISO 3166-1 alpha-3, one or several, for a file with several countries; ALL for all of them.
-        model: `sample`, a Hugging Face name, or a model folder.
+        model: `sample`, a Hugging Face name, a model folder, or openai:NAME of a server.
         overrides: lines `section.key=value` that change the study.
         workspace: the folder that holds surveys, runs and results; VALUESCAPE_HOME, or ./workspace, when left out.
         fresh: compute everything again, whatever is stored.

@@ -35,7 +35,8 @@ MADE_IN_PYTHON = {
 }
 STUDY_TEXT = """# The keys of a study
 
-A study is a YAML file (`flows/studies/` has examples); a single key is set with `--set section.key=value`. Unknown keys are refused. Made from the
+A study is a YAML file (`flows/studies/` has examples); a single key is set with `--set section.key=value`. Unknown keys are refused.
+`like: NAME`, at the top of the file, takes all that is not said from another study, its name and title included. Made from the
 code by `make reference`.
 """
 TABLES_TEXT = """# The tables of a run

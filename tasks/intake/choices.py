@@ -107,7 +107,10 @@ def _chosen_countries(raw: RawSurvey, *, layout: Layout, section: SurveySection)
     found = [country for country in wanted if country in layout.countries]
     if not found or (section.has_one_file and len(found) < len(wanted)):
         absent = ", ".join(country for country in wanted if country not in layout.countries)
-        raise InputError(f"{raw.path.name}: country {absent} is not in the file, which has {listed}. Choose one of these with --country")
+        raise InputError(
+            f"{raw.path.name}: country {absent} is not in the file, which has {listed}. Choose one of these with "
+            "--country, by its three letters (ISO 3166-1)"
+        )
     return found
 
 

@@ -160,7 +160,7 @@ def _is_close(difference: Statistic) -> bool:
 def _verdict(difference: Statistic) -> str:
     points = formats.points(abs(difference.value)).lstrip("+")
     if _is_close(difference):
-        return f"does no better than that, {_within(difference)}, which is too close to tell apart here"
+        return f"is not shown to do better than that: {_within(difference)}, too close to tell apart here"
     return f"is {points} points ahead of that" if difference.value > 0 else f"does no better than that, it is {points} points behind"
 
 

@@ -34,7 +34,7 @@ def _listed(fielded: pd.DataFrame, include: tuple[str, ...]) -> list[str]:
     if absent:
         raise InputError(
             f"items.include lists {', '.join(absent)}, which this survey did not field with 2 to {MOST_OPTIONS} options. "
-            "Take them out; `valuescape inspect FILE` lists what was fielded."
+            "Take them out; `valuescape inspect FILE --json` lists what was fielded."
         )
     return [item for item in fielded["item"] if item in include]
 

@@ -169,14 +169,14 @@ def test_a_tuned_model_behind_the_national_mode_is_said_to_do_no_better(undrawn,
 def test_a_small_lead_over_the_national_mode_is_not_called_better(undrawn, made_up_run):
     folder = made_up_run()
     change_summary(folder, lambda summary: summary["tuned"]["accuracy"]["ood_test"].update(value=0.59))
-    assert "does no better than that, within 2 points (+1.0), which is too close to tell apart here" in page_of(folder).text
+    assert "is not shown to do better than that: within 2 points (+1.0), too close to tell apart here" in page_of(folder).text
 
 
 def test_a_lead_whose_interval_holds_zero_is_not_called_better(undrawn, made_up_run):
     folder = made_up_run()
     gained = {"accuracy": {"ood_test": {"value": 0.04, "low": -0.01, "high": 0.09}}}
     change_summary(folder, lambda summary: summary["differences"].update({"tuned-national_mode": gained}))
-    assert "does no better than that, +4.0 points with an interval from −1.0 to +9.0, which is too close to tell apart here" in page_of(folder).text
+    assert "is not shown to do better than that: +4.0 points with an interval from −1.0 to +9.0, too close to tell apart here" in page_of(folder).text
 
 
 @pytest.mark.parametrize(("p", "told"), [(0.0123, " points, in a paired test p 0.012."), (0.0005, " p under 0.001."), (None, "+49.8) points.")])
