@@ -52,7 +52,7 @@ def test_a_label_counts_with_and_without_a_space() -> None:
     assert shares == pytest.approx([0.3, 0.6])
 
 
-def test_an_option_that_is_not_listed_is_not_impossible() -> None:
+def test_peers_trap_5_an_option_that_is_not_listed_is_not_impossible() -> None:
     """Trap: an option that is missing from a top-k list counted as probability 0. It is less likely than what is listed."""
     shares = first_token_probabilities(answered(token("3", _2=0.3, x=0.02)), ["1", "2", "3"])
     assert shares is not None
