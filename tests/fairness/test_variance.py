@@ -3,8 +3,11 @@
 from functools import cache
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
+from statsmodels.formula.api import ols
+from statsmodels.stats.anova import anova_lm
 
 from tasks.fairness.variance import between_levels, change_between_levels, component, noise_of_means, permuted
 
@@ -32,13 +35,24 @@ def simulated(studies: int, apart: float) -> np.ndarray:
 
 
 @pytest.mark.parametrize("levels", [2, 3, 7])
-def test_the_component_is_that_of_a_two_way_analysis_of_variance_to_1e_12(levels: int) -> None:
+def test_the_component_is_that_of_statsmodels_two_way_analysis_of_variance(levels: int) -> None:
     table = made_up_table(np.random.default_rng(levels), levels=levels)
-    questions = len(table)
-    residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
-    of_levels = questions * ((table.mean(axis=0) - table.mean()) ** 2).sum() / (levels - 1)
-    of_residual = (residual**2).sum() / (levels - 1) / (questions - 1)
-    assert component(table) == pytest.approx((of_levels - of_residual) / questions, abs=1e-12)
+    rows = pd.DataFrame(table).rename_axis("question").reset_index().melt("question", var_name="level", value_name="score")
+    squares = anova_lm(ols("score ~ C(question) + C(level)", data=rows).fit())["mean_sq"]
+    assert component(table) == pytest.approx((squares["C(level)"] - squares["Residual"]) / len(table), abs=1e-12)
+
+
+def test_the_permutation_s_p_is_scipys() -> None:
+    table = made_up_table(np.random.default_rng(8), levels=3, questions=20, apart=0.06)
+
+    def spread(*levels: np.ndarray, axis: int = -1) -> np.ndarray:
+        return np.var([level.mean(axis=axis) for level in levels], axis=0)
+
+    theirs = stats.permutation_test(
+        list(table.T), spread, permutation_type="samples", n_resamples=5000, vectorized=True, alternative="greater", rng=np.random.default_rng(9)
+    )
+    assert 0.01 < theirs.pvalue < 0.5
+    assert permuted(table, draws=5000, generator=np.random.default_rng(10)) == pytest.approx(theirs.pvalue, abs=0.03)
 
 
 def test_of_two_levels_p_is_the_paired_t_test_s() -> None:
