@@ -99,15 +99,15 @@ def change_between_levels(
 
 
 def _widened(found: tuple[float, float], noises: list[_Noise], along: list[np.ndarray], *, margin: float) -> float:
-    """The standard deviation of `before` that suits both components best if that of `after` is larger by just the margin: the null of the test of
-    non-inferiority, fitted as Farrington and Manning (Statistics in Medicine 9, 1990) fit theirs. What `before` alone says is too large where its
-    levels hardly differ, and the more so the smaller the change then looks."""
+    """The standard deviation of `before` under the null that `after` has one larger by the margin, fitted to both components (as Farrington and
+    Manning, Statistics in Medicine 9, 1990, fit the null of non-inferiority): the smallest within a standard error of the best. What `before` alone
+    says is too large where its levels hardly differ, and the larger it is, the smaller a change by the margin looks."""
     before = np.linspace(0, np.sqrt(max(*found, 0)) + margin, FITTED)
-    misfit = np.zeros(FITTED)
+    misfit = np.zeros(FITTED)  # -2 log likelihood, of normal components
     for component_of, noise, direction, deviation in zip(found, noises, along, (before, before + margin), strict=True):
         variance = noise.components.var() + direction.var() * deviation**2 + np.finfo(float).tiny
         misfit += (component_of - deviation**2) ** 2 / variance + np.log(variance)
-    return float(before[misfit.argmin()])
+    return float(before[np.argmax(misfit <= misfit.min() + 1)])
 
 
 def permuted(table: np.ndarray, *, draws: int, generator: np.random.Generator) -> float:
