@@ -46,8 +46,8 @@ def provision(client: SyncPrefectClient, *, record: Path, alerts_url: str | None
     Raises StepError when `prefect deploy` fails.
     """
     _ensure_limit(client)
-    expect_signs_of_life(client)
     told = _ensure_automations(client, _alerts_block(client, alerts_url))
+    expect_signs_of_life(client)  # by the automations as they are now
     if _deploy(client, record=record):
         told.append(f"deployed {', '.join(sorted(deployments()))}")
     return told
