@@ -45,8 +45,8 @@ class Background(NamedTuple):
     def start(self, command: list[str], environment: dict[str, str]) -> bool:
         """Start it, in the checkout, unless it runs; returns whether it had to be started."""
         with locked(self.home / f"{self.name}.starting", fcntl.LOCK_EX):
-            if found := self.is_alive():
-                return not found
+            if self.is_alive():
+                return False
             self._start(command, environment)
             return True
 

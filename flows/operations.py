@@ -77,7 +77,7 @@ def up(place: Place) -> None:
 
         with get_client(sync_client=True) as client:
             ensure_pools(client, POOLS)
-            if any(_asks_nobody(place.worker(pool)) for pool in POOLS):
+            if any(_asks_nobody(place.worker(pool), url) for pool in POOLS):
                 _record_end(client, _end_workers(place)[1], by="make up")
             before = {pool: _heartbeats(client, pool) for pool in POOLS}
             started = [pool for pool in POOLS if place.worker(pool).start(_worker_command(pool), _worker_environment(place))]
@@ -112,10 +112,11 @@ def _worker_command(pool: str) -> list[str]:
     return [sys.executable, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", _worker_name(pool)]
 
 
-def _asks_nobody(worker: Background) -> bool:
+def _asks_nobody(worker: Background, url: str) -> bool:
     """A worker that has outlived its server, which is on another port now. Its runs cannot tell anybody how they end."""
     with suppress(psutil.Error):
-        return worker.pid is not None and not answers(psutil.Process(worker.pid).environ().get("PREFECT_API_URL", ""))
+        asked = psutil.Process(worker.pid).environ().get("PREFECT_API_URL", "") if worker.pid is not None else url
+        return asked.rstrip("/") != url and not answers(asked)  # this server may be slow to answer; its worker's runs are not ended for that
     return False
 
 
